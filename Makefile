@@ -1,0 +1,50 @@
+# make reproduce: everything from an empty directory to the report; make test: the tests. Needs Python 3.11 or newer.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+CORES ?= all
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+INSTALLED := $(VENV)/.installed
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: help
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	"$(PYTHON)" -m venv "$(VENV)"
+	@echo "installing the pinned packages into $(VENV) (about two minutes)"
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r requirements.lock
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
+	@touch "$@"
+
+.PHONY: install
+install: $(INSTALLED)  ## the environment in .venv, from requirements.lock
+
+.PHONY: reproduce
+reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of results
+	snakemake --cores $(CORES)
+	flmm record
+	flmm report --show
+
+.PHONY: test
+test: $(INSTALLED)  ## all tests (make test PYTEST="-m 'not pipeline'" for the fast ones)
+	pytest $(PYTEST)
+
+.PHONY: check
+check: $(INSTALLED)  ## linters and types
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check workflow
+	.ci/snakemake-lint
+
+.PHONY: clean
+clean:  ## remove what the pipeline wrote; keeps the environment, the DVC cache and the MLflow store
+	rm -rf .snakemake cache data logs results reports

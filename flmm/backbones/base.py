@@ -1,0 +1,83 @@
+"""The contract between frozen LMMs and everything after them: it returns data, no mask and no loss.
+
+Legend: P phrases, C channels = layers x heads, h w grid, T tokens of a phrase, L layers, D hidden width.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from flmm.data.geometry import View
+from flmm.protocols import Answer
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One rectangular array of image tokens and where the original image lies in it."""
+
+    name: str
+    rows: int
+    columns: int
+    view: View
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one answer left in the frozen LMM's attention.
+
+    ``attention``: per grid (P, C, h, w) float32, merged (mean) over each phrase's tokens, layer-major then
+    head. ``hidden``: per phrase (L, T, D) float32, the last L = number of decoder layers hidden states (the
+    last one after the final norm). ``targets``: per phrase the target index of its piece. ``grids``: as
+    ``attention``.
+    """
+
+    answer_id: str
+    targets: tuple[int, ...]
+    texts: tuple[str, ...]
+    attention: tuple[torch.Tensor, ...]
+    hidden: tuple[torch.Tensor, ...]
+    grids: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A greedy answer: new token ids without the end token, and what the tap read of them.
+
+    In ``observation`` every generated token that was fed back is a phrase of one token: ``targets`` index
+    into ``tokens``, ``texts`` are the tokens' texts. N new tokens (the end token included) give N-1 of them:
+    an answer cut off by ``max_new_tokens`` has no row for its last token. Without the tap, and for an answer
+    without such a token, it is None.
+    """
+
+    tokens: tuple[int, ...]
+    observation: Observation | None
+
+
+class Backbone(ABC):
+    """A frozen LMM. Families implement the contract; ``flmm.backbones.load`` builds one from params."""
+
+    @abstractmethod
+    def observe(self, image: Image.Image, answers: Sequence[Answer], prompt: str) -> list[Observation]:
+        """Speak each answer (teacher-forced, each seen alone) after ``prompt`` and read its attention."""
+
+    @abstractmethod
+    def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:
+        """Answer greedily and deterministically; with ``tap`` the attention is read while the model speaks.
+
+        The tokens do not depend on ``tap``.
+        """
+
+    @abstractmethod
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Token ids as text, special tokens skipped, stripped."""
+
+    @abstractmethod
+    def weights_hash(self) -> str:
+        """SHA-256 over all weights and buffers (names, dtypes, bytes)."""
+
+    @abstractmethod
+    def processor_hash(self) -> str:
+        """SHA-256 over what makes the model's inputs: the processor's settings and the tokenizer."""

@@ -1,0 +1,49 @@
+"""Image tokens and the rectangles that they stand for: single-grid families need nothing else."""
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+from flmm.backbones.base import Grid
+from flmm.data.geometry import View, letterbox
+from flmm.errors import InputError
+
+
+def image_columns(tokens: torch.Tensor, image_token: int, grid: Grid, model: str) -> torch.Tensor:
+    """Places (rows x columns,) of the image tokens in the prompt ``tokens`` (S,), row-major.
+
+    Raises:
+        InputError: the image tokens are not this grid (names the model).
+    """
+    places = (tokens == image_token).nonzero().flatten()
+    if len(places) != grid.rows * grid.columns:
+        raise InputError(
+            f"{model}: its {len(places)} image tokens are not a {grid.rows} x {grid.columns} grid; a model "
+            "that resamples the image (Q-Former, perceiver) keeps no 2-D grid and cannot be grounded"
+        )
+    return places
+
+
+def square_grid(name: str, side: int, patch: int, view: View) -> Grid:
+    """The grid of a ``side`` x ``side`` pixel canvas cut into ``patch`` pixel squares."""
+    return Grid(name, side // patch, side // patch, view)
+
+
+def letterboxed(
+    image: Image.Image, side: int, mean: Sequence[float], resample: int
+) -> tuple[Image.Image, View]:
+    """The picture with its longest side resized to ``side``, centred on a square of the colour ``mean``
+    (0-1).
+
+    Resized first and padded then, as the authors do (FAMILIES, LLaVA-1.5); nothing is cropped. The view says
+    where the picture lies on the square.
+    """
+    view = letterbox(image.height, image.width, side)
+    red, green, blue = (int(channel * 255) for channel in mean)
+    canvas = Image.new("RGB", (side, side), (red, green, blue))
+    content = image.convert("RGB").resize(
+        (view.content_width, view.content_height), Image.Resampling(resample)
+    )
+    canvas.paste(content, (view.left, view.top))
+    return canvas, view

@@ -1,0 +1,49 @@
+"""LLaVA-Next: a coarse grid of the squashed photograph and a fine one of its tiles; 2 x layers x heads channels."""
+
+from PIL import Image
+
+from flmm.backbones.anyres import anyres_prompt
+from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.registry import register
+from flmm.errors import InputError
+
+# FAMILIES, Text: by the language model's `model_type`; no system message.
+_TEMPLATES = {"llama": "USER: {image}\n{text} ASSISTANT:", "mistral": "[INST] {image}\n{text} [/INST]"}
+
+
+@register("llava_next")
+class LlavaNext(TransformersBackbone):
+    """``LlavaNextForConditionalGeneration`` with Vicuna or Mistral.
+
+    FAMILIES, LLaVA-Next: base view squashed, then the tiles of the best any-resolution canvas, padding removed;
+    all coarse channels, then all fine ones.
+    """
+
+    model_types = frozenset({"llava_next"})
+
+    def encode(self, image: Image.Image, text: str) -> Prompt:
+        """See ``TransformersBackbone.encode``.
+
+        Raises:
+            InputError: the language model is one whose template the authors did not use (names it).
+        """
+        config = self.model.config
+        template = _TEMPLATES.get(config.text_config.model_type)
+        if template is None:
+            raise InputError(
+                f"{self.name}: family llava_next has templates for {' and '.join(_TEMPLATES)}, "
+                f"not for a {config.text_config.model_type!r} language model"
+            )
+        inputs = self.processor(
+            images=image.convert("RGB"),
+            text=template.format(image=self.processor.image_token, text=text),
+            return_tensors="pt",
+        ).to(self.model.device, self.model.dtype)
+        size = (image.height, image.width)
+        return anyres_prompt(
+            self.model,
+            inputs,
+            size,
+            self.name,
+            vision_feature_select_strategy=config.vision_feature_select_strategy,
+        )

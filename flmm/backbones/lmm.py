@@ -1,0 +1,204 @@
+"""What every family on transformers shares: prompt once, answers behind it, greedy generation, hashes.
+
+Legend: P phrases, C channels = layers x heads, L layers, T tokens of a phrase, D hidden width, N image
+columns.
+"""
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
+
+from flmm.backbones.base import Backbone, Generation, Grid, Observation
+from flmm.backbones.spans import Packed, Spoken, pack, speak
+from flmm.backbones.tap import Rows, Tap
+from flmm.errors import InputError
+from flmm.protocols import Answer
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt ready for the model, batch 1: its ``inputs``, and where its ``grids`` lie in them.
+
+    ``columns``: per grid the places (rows x columns,) of its tokens, row-major.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    grids: tuple[Grid, ...]
+    columns: tuple[torch.Tensor, ...]
+
+    @property
+    def length(self) -> int:
+        """Tokens, image tokens included."""
+        return self.inputs["input_ids"].shape[1]
+
+    def maps(self, attention: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Cut what was read at all columns, (P, C, N), into the grids: each (P, C, h, w)."""
+        parts = torch.split(attention, [len(columns) for columns in self.columns], dim=2)
+        return tuple(
+            part.reshape(*part.shape[:2], grid.rows, grid.columns)
+            for part, grid in zip(parts, self.grids, strict=True)
+        )
+
+
+class TransformersBackbone(Backbone):
+    """A frozen transformers model. A family adds ``model_types`` and ``encode``."""
+
+    model_types: ClassVar[frozenset[str]]  # the `model_type` in config.json that the family reads
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
+        self.model: Any = model.requires_grad_(False)
+        self.model.train(False)
+        self.processor: Any = processor
+        self.tokenizer: Any = self.processor.tokenizer
+        self.name = name
+        self.tap = Tap(model)
+        text = model.config.get_text_config()
+        self.layers: int = text.num_hidden_layers
+        self._longest: int = text.max_position_embeddings
+        model.generation_config = _greedy(model.generation_config, self.tokenizer)
+
+    @abstractmethod
+    def encode(self, image: Image.Image, text: str) -> Prompt:
+        """The prompt of the user's ``text`` about ``image``, by the model's own processor, on its device."""
+
+    def positions(self, places: torch.Tensor) -> torch.Tensor:
+        """The model's positions of tokens at these ``places`` (1, T) behind the prompt that it has just read."""
+        return places
+
+    def masks(self, packed: Packed, prompt: int) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What the packed tokens behind ``prompt`` tokens see, as the model wants it."""
+        return packed.mask
+
+    def chat(self, text: str) -> str:
+        """One user turn, the image first, in the model's own chat template, ready for the answer."""
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        prompt: str = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        # The tokenizer puts its own mark of the beginning before every text.
+        start = self.tokenizer.bos_token
+        return prompt.removeprefix(start) if start else prompt
+
+    @torch.no_grad()
+    def observe(self, image: Image.Image, answers: Sequence[Answer], prompt: str) -> list[Observation]:
+        """See ``Backbone.observe``. The prompt is computed once; all answers continue it in one forward.
+
+        Raises:
+            InputError: an answer does not fit the model's context, or a phrase has no token (names the
+            answer).
+        """
+        if not answers:
+            return []
+        spoken = [speak(answer, self.tokenizer) for answer in answers]
+        encoded = self.encode(image, prompt)
+        for one in spoken:
+            self._check_length(one.answer_id, encoded.length, len(one.tokens))
+        # Every layer keeps every key: one that looks back over a window only would drop image tokens, and with
+        # them the places of the others.
+        cache = DynamicCache()
+        self.model(**encoded.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        packed = pack(spoken, encoded.length, self.model.device)
+        rows = Rows(0, packed.queries, torch.cat(encoded.columns), packed.merge)
+        with self.tap.reading([rows]) as recording:
+            output = self.model(
+                input_ids=packed.tokens,
+                attention_mask=self.masks(packed, encoded.length),
+                position_ids=self.positions(packed.positions),
+                past_key_values=cache,
+                output_hidden_states=True,
+                logits_to_keep=1,
+            )
+        states = (
+            torch.cat(output.hidden_states[-self.layers :]).float().cpu()
+        )  # (L, tokens of all answers, D)
+        return _split(spoken, encoded, recording.attention(), states)
+
+    @torch.no_grad()
+    def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:
+        """See ``Backbone.generate``: greedy, whatever the model's generation config says.
+
+        Raises:
+            InputError: question and answer do not fit the model's context.
+        """
+        encoded = self.encode(image, question)
+        self._check_length(repr(question), encoded.length, max_new_tokens)
+        rows = Rows(0, torch.zeros(1, dtype=torch.long), torch.cat(encoded.columns), torch.ones(1, 1))
+        # One call for both cases: the tap computes beside SDPA and cannot change a token.
+        with self.tap.reading([rows] if tap else [], steps=True) as recording:
+            output = self.model.generate(
+                **encoded.inputs,
+                past_key_values=DynamicCache(),
+                max_new_tokens=max_new_tokens,
+                return_dict_in_generate=True,
+                output_hidden_states=tap,
+            )
+        new = output.sequences[0, encoded.length :].tolist()
+        tokens = tuple(new[:-1] if new[-1] in self.model.generation_config.eos_token_id else new)
+        if not tap or len(new) < 2:
+            return Generation(tokens, None)
+        # The first entry is the prompt's; then one per token that was fed back, each (1, 1, D) for every
+        # layer.
+        hidden = tuple(torch.cat(step[-self.layers :]).float().cpu() for step in output.hidden_states[1:])
+        count = len(hidden)
+        texts = tuple(self.tokenizer.decode([token]) for token in new[:count])
+        attention = encoded.maps(recording.attention())
+        observation = Observation(question, tuple(range(count)), texts, attention, hidden, encoded.grids)
+        return Generation(tokens, observation)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """See ``Backbone.decode``."""
+        text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text.strip()
+
+    def weights_hash(self) -> str:
+        """See ``Backbone.weights_hash``."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted([*self.model.named_parameters(), *self.model.named_buffers()]):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+            # As bytes: NumPy has no bfloat16.
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def processor_hash(self) -> str:
+        """See ``Backbone.processor_hash``."""
+        tokenizer = self.tokenizer
+        words = (
+            tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else json.dumps(tokenizer.get_vocab())
+        )
+        return hashlib.sha256(f"{self.processor.to_json_string()}\n{words}".encode()).hexdigest()
+
+    def _check_length(self, what: str, prompt: int, answer: int) -> None:
+        if prompt + answer > self._longest:
+            raise InputError(
+                f"{what}: {prompt} prompt and {answer} answer tokens exceed the {self._longest} positions "
+                f"of {self.name}"
+            )
+
+
+def _split(
+    spoken: Sequence[Spoken], encoded: Prompt, attention: torch.Tensor, states: torch.Tensor
+) -> list[Observation]:
+    """Give each answer its phrases back: ``attention`` (P, C, N), ``states`` (L, all tokens, D)."""
+    observations, phrase, token = [], 0, 0
+    for one in spoken:
+        hidden = tuple(states[:, token + first : token + last].clone() for first, last in one.spans)
+        maps = encoded.maps(attention[phrase : phrase + len(one.spans)])
+        observations.append(Observation(one.answer_id, one.targets, one.texts, maps, hidden, encoded.grids))
+        phrase, token = phrase + len(one.spans), token + len(one.tokens)
+    return observations
+
+
+def _greedy(config: Any, tokenizer: Any) -> GenerationConfig:
+    """Greedy decoding with the model's own end tokens; hub models ship sampling and penalties."""
+    end = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    settings = {"do_sample": False, "num_beams": 1, "eos_token_id": ends, "pad_token_id": padding}
+    return GenerationConfig(**settings)  # type: ignore[no-untyped-call]

@@ -1,0 +1,80 @@
+"""From a catalogue entry to a frozen model: a local directory or a hub name, every weight accounted for."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from flmm.backbones.lmm import TransformersBackbone
+from flmm.backbones.registry import family
+from flmm.device import resolve_device
+from flmm.errors import InputError
+from flmm.params import BackboneEntry
+
+# Keys of config.json that only models have that resample the image into tokens without a place.
+_RESAMPLERS = ("qformer_config", "perceiver_config", "resampler_config")
+
+
+def load(entry: BackboneEntry, *, dtype: str, device: str) -> TransformersBackbone:
+    """Build the frozen backbone of a catalogue entry; see ``flmm.backbones.load``."""
+    kind = family(entry.family)
+    source = _source(entry.model)
+    options: dict[str, Any] = {"revision": entry.revision, "trust_remote_code": entry.trust_remote_code}
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **options)
+        _check_config(config, kind, entry)
+        loader: Any = transformers.AutoModelForImageTextToText
+        model, report = loader.from_pretrained(
+            source,
+            **options,
+            config=config,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+        reader: Any = transformers.AutoProcessor
+        processor = reader.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, SafetensorError, EOFError) as error:
+        raise InputError(f"{entry.model}: cannot be loaded as a model: {_first_line(error)}") from error
+    # transformers only warns and leaves such weights random.
+    unfit = sorted(
+        {str(key) for part in ("missing_keys", "mismatched_keys", "unexpected_keys") for key in report[part]}
+    )
+    if unfit:
+        raise InputError(
+            f"{entry.model}: {len(unfit)} weights are absent, left over or of another shape, "
+            f"such as {unfit[0]}"
+        )
+    return kind(model.to(resolve_device(device)), processor, entry.model)
+
+
+def _source(model: str) -> str:
+    path = Path(model)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InputError(f"{model}: not a model directory (no config.json)")
+        return str(path)
+    if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
+        raise InputError(f"{model}: no such model directory (a hub name has the form owner/name)")
+    return model
+
+
+def _check_config(config: Any, kind: type[TransformersBackbone], entry: BackboneEntry) -> None:
+    found = [key for key in _RESAMPLERS if getattr(config, key, None) is not None]
+    if found:
+        raise InputError(
+            f"{entry.model}: a model that resamples the image ({found[0]}) keeps no 2-D grid and cannot "
+            "be grounded"
+        )
+    if config.model_type not in kind.model_types:
+        raise InputError(
+            f"{entry.model}: is a {config.model_type!r} model, but family {entry.family!r} reads "
+            f"{', '.join(sorted(kind.model_types))}"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,51 @@
+"""Qwen2.5-VL, and the base of its relatives: one grid of merged patches whose size follows the photograph's."""
+
+import torch
+from PIL import Image
+
+from flmm.backbones.base import Grid
+from flmm.backbones.grids import image_columns
+from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.registry import register
+from flmm.data.geometry import View
+from flmm.errors import InputError
+
+
+@register("qwen2_5_vl")
+class Qwen2p5VL(TransformersBackbone):
+    """``Qwen2_5_VLForConditionalGeneration``, in its own chat template.
+
+    The photograph is squashed to multiples of a merged patch within the processor's limits of size; positions are
+    M-RoPE's: behind an image they go on from the larger side of its grid.
+    """
+
+    model_types = frozenset({"qwen2_5_vl"})
+
+    def encode(self, image: Image.Image, text: str) -> Prompt:
+        """See ``TransformersBackbone.encode``.
+
+        Raises:
+            InputError: the processor refuses the photograph (it is far too narrow).
+        """
+        try:
+            inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
+        except ValueError as error:
+            raise InputError(
+                f"{self.name}: a photograph of {image.width} x {image.height}: {error}"
+            ) from error
+        inputs = inputs.to(self.model.device, self.model.dtype)
+        images = self.processor.image_processor
+        _, rows, columns = (
+            int(side) for side in inputs["image_grid_thw"][0]
+        )  # patches before they are merged
+        height, width = rows * images.patch_size, columns * images.patch_size
+        merge = images.merge_size
+        grid = Grid("image", rows // merge, columns // merge, View(height, width, 0, 0, height, width))
+        tokens: torch.Tensor = inputs["input_ids"][0]
+        places = image_columns(tokens, self.model.config.image_token_id, grid, self.name)
+        return Prompt(dict(inputs), (grid,), (places,))
+
+    def positions(self, places: torch.Tensor) -> torch.Tensor:
+        """See ``TransformersBackbone.positions``; the model keeps the offset of the prompt that it read last."""
+        offset: torch.Tensor = self.model.model.rope_deltas
+        return places + offset.to(places.device)

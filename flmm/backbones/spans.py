@@ -1,0 +1,98 @@
+"""Answers as tokens: which of them belong to which phrase, and how several answers share one prompt.
+
+Legend: P phrases, R phrase tokens of all answers together, T tokens of all answers together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from flmm.errors import InputError
+from flmm.protocols import SEPARATOR, Answer
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """An answer's token ids, and per phrase its text, its target and its tokens ``[start, end)``."""
+
+    answer_id: str
+    tokens: tuple[int, ...]
+    texts: tuple[str, ...]
+    targets: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Several answers behind one prompt in one forward: each sees the prompt and itself alone.
+
+    ``tokens`` and ``positions`` (1, T), ``mask`` (1, 1, T, prompt + T) bool, ``queries`` (R,) and ``merge``
+    (P, R) as in ``tap.Rows``.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    queries: torch.Tensor
+    merge: torch.Tensor
+
+
+def speak(answer: Answer, tokenizer: Any) -> Spoken:
+    """Tokenise an answer piece by piece, each alone and without special tokens (FAMILIES: the authors'
+    datasets).
+
+    So a phrase's tokens are exactly its own pieces, a LLaMA tokenizer's leading word mark included.
+
+    Raises:
+        InputError: a phrase, or the whole answer, gives no token: there is no row to read (names the answer).
+    """
+    tokens: list[int] = []
+    texts, targets, spans = [], [], []
+    for piece in answer.pieces:
+        ids: list[int] = tokenizer.encode(piece.text, add_special_tokens=False)
+        # By identity: a narrative may say "." itself, and speaks it as it is.
+        ids = ids[-1:] if piece is SEPARATOR else ids
+        if piece.target >= 0:
+            if not ids:
+                raise InputError(
+                    f"{answer.answer_id}: the phrase {piece.text!r} has no token; drop it when preparing"
+                )
+            texts.append(piece.text)
+            targets.append(piece.target)
+            spans.append((len(tokens), len(tokens) + len(ids)))
+        tokens += ids
+    if not tokens:
+        raise InputError(f"{answer.answer_id}: an answer without any text; drop it when preparing")
+    return Spoken(answer.answer_id, tuple(tokens), tuple(texts), tuple(targets), tuple(spans))
+
+
+def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:
+    """Put answers one behind another after ``prompt`` tokens; positions restart for each."""
+    tokens = torch.tensor([token for one in spoken for token in one.tokens])
+    lengths = torch.tensor([len(one.tokens) for one in spoken])
+    owner = torch.arange(len(spoken)).repeat_interleave(lengths)  # (T,) the answer of each token
+    starts = lengths.cumsum(0) - lengths
+    order = torch.arange(len(tokens))
+    positions = prompt + order - starts[owner]
+    own = (owner[:, None] == owner[None, :]) & (
+        order[None, :] <= order[:, None]
+    )  # (T, T) earlier of the same answer
+    mask = torch.cat([torch.ones(len(tokens), prompt, dtype=torch.bool), own], dim=1)
+    spans = [
+        (int(start) + first, int(start) + last)
+        for one, start in zip(spoken, starts, strict=True)
+        for first, last in one.spans
+    ]
+    sizes = torch.tensor([last - first for first, last in spans], dtype=torch.long)
+    queries = torch.cat([torch.arange(first, last) for first, last in spans] or [order[:0]])
+    phrase = torch.arange(len(spans)).repeat_interleave(sizes)  # (R,) the phrase of each row
+    merge = (phrase[None, :] == torch.arange(len(spans))[:, None]) / sizes[:, None]  # (P, R), rows sum to 1
+    return Packed(
+        tokens[None].to(device),
+        positions[None].to(device),
+        mask[None, None].to(device),
+        queries,
+        merge.float(),
+    )

@@ -1,0 +1,244 @@
+"""From shards to answers: lazily, row group by row group.
+
+Legend: P phrases, C channels of a grid, h w its size, L layers, T tokens of a phrase, D hidden width.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from flmm.backbones.base import Grid
+from flmm.cache import codec
+from flmm.cache.schema import Formats, Manifest, parse_manifest
+from flmm.data.geometry import View
+from flmm.errors import InputError
+
+# Row groups kept in memory by one reader; the shapes suite fits whole, big backbones stream.
+LRU_BYTES = 512 << 20
+
+
+@dataclass(frozen=True)
+class CachedPhrase:
+    """One phrase: attention per grid (C, h, w) and hidden states (L, T, D), float32, and its target."""
+
+    target: int
+    target_id: str
+    text: str
+    attention: tuple[torch.Tensor, ...]
+    grids: tuple[Grid, ...]
+    hidden: torch.Tensor
+    rle: str
+    category: str
+    is_thing: bool
+    is_plural: bool
+
+
+@dataclass(frozen=True)
+class CachedAnswer:
+    """One answer of a frozen LMM about one image (height x width pixels) with its phrases, at least one."""
+
+    sample_id: str
+    answer_id: str
+    archive: str
+    image: str
+    image_id: int
+    height: int
+    width: int
+    protocol: str
+    draw: int
+    phrases: tuple[CachedPhrase, ...]
+
+    @property
+    def grid(self) -> Grid:
+        """The grid that ``attention`` has: the last (fine) one."""
+        return self.phrases[0].grids[-1]
+
+    def attention(self) -> torch.Tensor:
+        """All phrases' maps on the last grid: (P, C of all grids, h, w)."""
+        return torch.stack([merge_grids(phrase.attention) for phrase in self.phrases])
+
+    def hidden(self) -> list[torch.Tensor]:
+        """Per phrase (L, T, D)."""
+        return [phrase.hidden for phrase in self.phrases]
+
+
+def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Grids' maps (C_g, h_g, w_g), coarse first, resized bilinearly to the last grid: (sum of C_g, h, w)."""
+    size = attention[-1].shape[-2:]
+    resized = [
+        maps if maps.shape[-2:] == size else functional.interpolate(maps[None], size=size, mode="bilinear")[0]
+        for maps in attention
+    ]
+    return torch.cat(resized)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a part's manifest (the file, or its folder).
+
+    Raises:
+        InputError: it is absent, of another schema version, or a shard that it names is absent or cut.
+    """
+    manifest = parse_manifest(path / "manifest.json" if path.is_dir() else path)
+    for shard in manifest.shards:
+        rows = _open(manifest.folder / shard.file).metadata.num_rows
+        if rows != shard.rows:
+            raise _broken(manifest.folder / shard.file, f"{rows} rows instead of {shard.rows}")
+    return manifest
+
+
+def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[CachedAnswer]:
+    """Every answer in the order of extraction; with ``protocol`` only its own and those that both share.
+
+    Holds one row group at a time.
+    """
+    for shard in manifest.shards:
+        path = manifest.folder / shard.file
+        file = _open(path)
+        for group in range(file.num_row_groups):
+            rows = _read(file, path, group).to_pylist()
+            for _, answer in groupby(rows, key=lambda row: row["answer_id"]):
+                chosen = list(answer)
+                if protocol is None or chosen[0]["protocol"] in (protocol, "both"):
+                    yield _answer(chosen, manifest.formats, path)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an answer lies: manifest and shard (by index), row group, first row in it, number of rows."""
+
+    manifest: int
+    shard: int
+    group: int
+    start: int
+    rows: int
+
+
+class AnswerDataset(Dataset[CachedAnswer]):
+    """The answers of several parts by index, in the order of the manifests; only ids are read up front.
+
+    Raises:
+        InputError: a shard is damaged (names it).
+    """
+
+    def __init__(self, manifests: Sequence[Manifest]) -> None:
+        self.manifests = list(manifests)
+        self._places = [
+            place
+            for index, manifest in enumerate(self.manifests)
+            for shard in range(len(manifest.shards))
+            for place in self._index(index, shard)
+        ]
+        self._recent: OrderedDict[tuple[int, int, int], pa.Table] = OrderedDict()
+        self._recent_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> CachedAnswer:
+        place = self._places[index]
+        rows = self._group(place).slice(place.start, place.rows).to_pylist()
+        return _answer(rows, self.manifests[place.manifest].formats, self._path(place.manifest, place.shard))
+
+    def _path(self, manifest: int, shard: int) -> Path:
+        return self.manifests[manifest].folder / self.manifests[manifest].shards[shard].file
+
+    def _index(self, manifest: int, shard: int) -> Iterator[_Place]:
+        path = self._path(manifest, shard)
+        file = _open(path)
+        for group in range(file.num_row_groups):
+            start = 0
+            ids = _read(file, path, group, ["answer_id"])["answer_id"].to_pylist()
+            for _, answer in groupby(ids):
+                count = len(list(answer))
+                yield _Place(manifest, shard, group, start, count)
+                start += count
+
+    def _group(self, place: _Place) -> pa.Table:
+        """The row group of an answer, from memory where it was read a short while ago."""
+        key = (place.manifest, place.shard, place.group)
+        if key in self._recent:
+            self._recent.move_to_end(key)
+            return self._recent[key]
+        path = self._path(place.manifest, place.shard)
+        table = _read(_open(path), path, place.group)
+        self._recent[key] = table
+        self._recent_bytes += table.nbytes
+        while self._recent_bytes > LRU_BYTES and len(self._recent) > 1:
+            _, dropped = self._recent.popitem(last=False)
+            self._recent_bytes -= dropped.nbytes
+        return table
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run extract again") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _read(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return file.read_row_group(group, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, reason: object) -> InputError:
+    return InputError(f"{path}: not a whole shard ({reason}); delete it and run extract again")
+
+
+def _answer(rows: list[dict[str, Any]], formats: Formats, path: Path) -> CachedAnswer:
+    first = rows[0]
+    try:
+        phrases = tuple(_phrase(row, formats) for row in rows)
+    except (ValueError, RuntimeError) as error:
+        raise _broken(path, f"answer {first['answer_id']}: {error}") from error
+    return CachedAnswer(phrases=phrases, **{name: first[name] for name in _ANSWER_COLUMNS})
+
+
+def _phrase(row: dict[str, Any], formats: Formats) -> CachedPhrase:
+    grids = tuple(
+        Grid(grid["name"], grid["rows"], grid["columns"], View(**grid["view"])) for grid in row["grids"]
+    )
+    attention = []
+    at_byte = at_scale = 0
+    for grid in row["grids"]:
+        maps = grid["channels"]
+        count = maps * grid["rows"] * grid["columns"] * codec.value_bytes(formats.attention)
+        payload = row["attention"][at_byte : at_byte + count]
+        scales = row["attention_scales"][at_scale : at_scale + 4 * maps]
+        decoded = torch.from_numpy(codec.decode(payload, scales, formats.attention))
+        attention.append(decoded.reshape(maps, grid["rows"], grid["columns"]))
+        at_byte, at_scale = at_byte + count, at_scale + 4 * maps
+    hidden = torch.from_numpy(codec.decode(row["hidden"], row["hidden_scales"], formats.hidden))
+    return CachedPhrase(
+        attention=tuple(attention),
+        grids=grids,
+        hidden=hidden.reshape(row["hidden_layers"], row["hidden_tokens"], row["hidden_width"]),
+        **{name: row[name] for name in _PHRASE_COLUMNS},
+    )
+
+
+_ANSWER_COLUMNS = (
+    "sample_id",
+    "answer_id",
+    "archive",
+    "image",
+    "image_id",
+    "height",
+    "width",
+    "protocol",
+    "draw",
+)
+_PHRASE_COLUMNS = ("target", "target_id", "text", "rle", "category", "is_thing", "is_plural")

@@ -1,0 +1,39 @@
+"""What every grounding reader offers, and the counted reasons for which it leaves something out."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator, Set
+
+from flmm.data.sample import Sample
+
+# Keys of ``skipped`` in summary.json: nothing is left out without one of them being counted.
+EVALUATION_IMAGE = "sample: its photograph is an evaluation image"
+NO_TARGET = "sample: no target left"
+ZERO_AREA = "target: mask without pixels"
+NO_WORDS = "target: no words"
+NOT_A_NOUN = "target: segments on words that are not a noun"
+NO_QUESTION = "sample: no question"
+NOT_A_REGION = "shape: a label that marks no region"
+EMPTY_SENTENCE = "sentence: empty"
+
+
+class GroundingReader(ABC):
+    """One grounding dataset: upstream files in, samples out."""
+
+    on_coco = True  # whether image ids are COCO's, so that another dataset may have the same photographs
+
+    @abstractmethod
+    def image_ids(self, split: str) -> list[int]:
+        """The photograph of every upstream sample of a split, in upstream order; without COCO's ids their places.
+
+        Raises:
+            InputError: the split is unknown or its files are absent or malformed.
+        """
+
+    @abstractmethod
+    def samples(self, split: str, exclude: Set[int], skipped: Counter[str]) -> Iterator[Sample]:
+        """The split's samples in upstream order; photographs in ``exclude`` and unusable ones are counted.
+
+        Raises:
+            InputError: a file is absent or malformed, an id has no record (names file and id).
+        """

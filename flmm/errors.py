@@ -1,0 +1,9 @@
+"""The two errors that a user meets; the CLI prints their message on one line and never a traceback."""
+
+
+class InputError(Exception):
+    """What the user gave cannot be used: a file, a params key, a name. Exit code 2."""
+
+
+class StepError(Exception):
+    """A step failed on good input: a full disk, a dead server, a process that was killed. Exit code 1."""

@@ -1,0 +1,165 @@
+"""Pictures of predictions: image, ground truth, coarse and refined mask side by side, failures included."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+from flmm.data.sample import decode_rle
+from flmm.files import atomic_path, write_json
+
+PANEL = 256  # pixels of a panel's longer side
+GAP = 6
+LINE = 20  # height of a line of text
+FOLDER = "overlays"
+
+COARSE, REFINED = "unet", "unet+sam"
+_TRUTH_COLOUR, _MASK_COLOUR = (0, 170, 90), (230, 60, 30)
+_INK, _PAPER = (20, 20, 20), (255, 255, 255)
+
+
+class Images(Protocol):
+    """Where pictures come from (``flmm.data.images.ImageStore``)."""
+
+    def open(self, archive: str, image: str) -> Image.Image:
+        """The RGB picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One phrase to draw: its refined and coarse rows of the predictions table, and why it was chosen."""
+
+    refined: dict[str, Any]
+    coarse: dict[str, Any]
+    kind: Literal["worst", "typical", "best"]
+
+
+def choose(table: pa.Table, count: int, protocol: str) -> list[Chosen]:
+    """At most ``count`` phrases by refined IoU: a quarter worst, a quarter best, the rest evenly between.
+
+    Deterministic; only rows of ``protocol`` (or of ``both``), and every target at most once.
+    """
+    rows = [row for row in table.to_pylist() if row["protocol"] in (protocol, "both")]
+    coarse = {_place(row): row for row in rows if row["head"] == COARSE}
+    ranked = sorted(
+        (row for row in rows if row["head"] == REFINED), key=lambda row: (row["iou"], _place(row))
+    )
+    quarter = max(1, count // 4)
+    used: set[tuple[str, str]] = set()
+    worst = _take(ranked, quarter if count else 0, used)
+    best = _take(ranked[::-1], min(quarter, max(0, count - quarter)), used)
+    rest = max(0, count - 2 * quarter)
+    starts = np.linspace(0, len(ranked), rest + 2)[1:-1].astype(int)
+    typical = [row for start in starts for row in _take([*ranked[start:], *ranked[:start][::-1]], 1, used)]
+    labelled = [("worst", row) for row in worst] + [("typical", row) for row in typical]
+    labelled += [("best", row) for row in best[::-1]]
+    return [Chosen(row, coarse[_place(row)], kind) for kind, row in labelled]  # type: ignore[arg-type]
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, str, int]:
+    return row["dataset"], row["split"], row["answer_id"], row["phrase"]
+
+
+def _take(ordered: list[dict[str, Any]], count: int, used: set[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The first ``count`` rows whose target is not in ``used``; adds their targets to it."""
+    taken: list[dict[str, Any]] = []
+    for row in ordered:
+        if len(taken) == count:
+            break
+        target = (row["sample_id"], row["target_id"])
+        if target not in used:
+            used.add(target)
+            taken.append(row)
+    return taken
+
+
+def write_overlays(
+    table: pa.Table, images: Images, out: Path, *, count: int, protocol: str
+) -> list[dict[str, Any]]:
+    """Write ``out/overlays/*.png`` and ``out/overlays.json``, and remove pictures of an earlier run.
+
+    Each entry: file (relative to ``out``), kind, phrase, sample, dataset, split, protocol, ious (0-1).
+
+    Raises:
+        StepError: a file cannot be written. InputError: a picture cannot be read.
+    """
+    entries = []
+    for number, chosen in enumerate(choose(table, count, protocol)):
+        row = chosen.refined
+        name = f"{FOLDER}/{number:02d}-{chosen.kind}.png"
+        with atomic_path(out / name) as temporary:
+            picture(images.open(row["archive"], row["image"]), chosen).save(temporary, format="PNG")
+        entries.append(
+            {
+                "file": name,
+                "kind": chosen.kind,
+                "phrase": row["text"],
+                "sample": row["sample_id"],
+                "dataset": row["dataset"],
+                "split": row["split"],
+                "protocol": row["protocol"],
+                "ious": {COARSE: chosen.coarse["iou"], REFINED: row["iou"]},
+            }
+        )
+    for stale in set((out / FOLDER).glob("*.png")) - {out / entry["file"] for entry in entries}:
+        stale.unlink()
+    write_json(out / "overlays.json", entries)
+    return entries
+
+
+def picture(image: Image.Image, chosen: Chosen) -> Image.Image:
+    """The four panels under the phrase, each with its caption."""
+    row = chosen.refined
+    height, width = row["height"], row["width"]
+    masks = [
+        (None, _TRUTH_COLOUR, "image"),
+        (row["rle_truth"], _TRUTH_COLOUR, "ground truth"),
+        (chosen.coarse["rle"], _MASK_COLOUR, f"coarse mask, IoU {100 * chosen.coarse['iou']:.1f}"),
+        (row["rle"], _MASK_COLOUR, f"refined mask, IoU {100 * row['iou']:.1f}"),
+    ]
+    scale = PANEL / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    sheet = Image.new("RGB", sheet_size(height, width), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    pen.text((GAP, 3), _fitted(row["text"], pen, font, sheet.width - 2 * GAP), fill=_INK, font=font)
+    for number, (rle, colour, caption) in enumerate(masks):
+        panel = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        if rle is not None:
+            panel = _outlined(panel, decode_rle(rle, height, width), colour)
+        left = GAP + number * (PANEL + GAP)
+        sheet.paste(panel, (left + (PANEL - size[0]) // 2, LINE))
+        pen.text((left, LINE + size[1] + 3), caption, fill=_INK, font=font)
+    return sheet
+
+
+def sheet_size(height: int, width: int) -> tuple[int, int]:
+    """Width and height in pixels of the picture of an image (height, width)."""
+    panel_height = max(1, round(height * PANEL / max(height, width)))
+    return GAP + 4 * (PANEL + GAP), panel_height + 2 * LINE
+
+
+def _outlined(panel: Image.Image, mask: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
+    """The picture inside the mask as it is, grey outside, and a line around: visible on every colour."""
+    inside = Image.fromarray(mask.astype(np.uint8) * 255).resize(panel.size, Image.Resampling.NEAREST)
+    faded = Image.blend(panel.convert("L").convert("RGB"), Image.new("RGB", panel.size, _PAPER), 0.5)
+    shown = Image.composite(panel, faded, inside)
+    line = ImageChops.subtract(
+        inside.filter(ImageFilter.MaxFilter(3)), inside.filter(ImageFilter.MinFilter(3))
+    )
+    return Image.composite(Image.new("RGB", panel.size, colour), shown, line)
+
+
+def _fitted(
+    text: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    """The text on one line, cut with an ellipsis where it is too long."""
+    text = " ".join(text.split())
+    if pen.textlength(text, font=font) <= width:
+        return text
+    while text and pen.textlength(text + "…", font=font) > width:
+        text = text[:-1]
+    return text + "…"

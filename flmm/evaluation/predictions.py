@@ -1,0 +1,142 @@
+"""The predictions table: one row per head, answer and phrase; every mask metric is computed from it alone.
+
+Legend: P phrases, h w pixels of the ground truth.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pycocotools import mask as coco_mask
+
+from flmm.cache.reader import CachedAnswer
+from flmm.evaluation import metrics, png, reasonseg, res, viscot
+from flmm.evaluation.records import Record
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("answer_id", pa.string()),
+        ("phrase", pa.int32()),  # position in the answer; a narrative may mention one target twice
+        ("target_id", pa.string()),
+        ("text", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        # "paper", "standard", "both" where these two speak the same answers and only count differently (PNG), or
+        # "answer-then-ground"
+        ("protocol", pa.string()),
+        ("head", pa.string()),
+        ("archive", pa.string()),
+        ("image", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("iou", pa.float64()),
+        ("intersection", pa.int64()),
+        ("area_union", pa.int64()),
+        ("rle", pa.string()),
+        ("rle_truth", pa.string()),
+        ("is_thing", pa.bool_()),
+        ("is_plural", pa.bool_()),
+        ("category", pa.string()),
+    ]
+)
+
+COUNTERS = {
+    "refcoco": res.scores,
+    "png": png.scores,
+    "reasonseg": reasonseg.scores,
+    "viscot": viscot.scores,
+}
+
+
+def prediction_rows(
+    answer: CachedAnswer, masks: np.ndarray, *, dataset: str, split: str, head: str
+) -> list[dict[str, object]]:
+    """One row per phrase of an answer; ``masks``: (P, h, w) bool at the ground truth's size."""
+    size = [answer.height, answer.width]
+    predicted = _encode(masks)
+    truths: list[Any] = [{"counts": phrase.rle.encode("ascii"), "size": size} for phrase in answer.phrases]
+    rows = []
+    for number, (phrase, mine, truth) in enumerate(zip(answer.phrases, predicted, truths, strict=True)):
+        intersection, union = areas(mine, truth)
+        rows.append(
+            {
+                "sample_id": answer.sample_id,
+                "answer_id": answer.answer_id,
+                "phrase": number,
+                "target_id": phrase.target_id,
+                "text": phrase.text,
+                "dataset": dataset,
+                "split": split,
+                "protocol": answer.protocol,
+                "head": head,
+                "archive": answer.archive,
+                "image": answer.image,
+                "height": answer.height,
+                "width": answer.width,
+                "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+                "intersection": intersection,
+                "area_union": union,
+                "rle": mine["counts"].decode("ascii"),
+                "rle_truth": phrase.rle,
+                "is_thing": phrase.is_thing,
+                "is_plural": phrase.is_plural,
+                "category": phrase.category,
+            }
+        )
+    return rows
+
+
+def _encode(masks: np.ndarray) -> list[Any]:
+    # pycocotools wants (h, w, P) in column-major order.
+    encoded: list[Any] = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    return encoded
+
+
+def areas(first: Any, second: Any) -> tuple[int, int]:
+    """Intersection and union in pixels of two run-length masks of one size."""
+    return (
+        int(coco_mask.area(coco_mask.merge([first, second], intersect=True))),
+        int(coco_mask.area(coco_mask.merge([first, second], intersect=False))),
+    )
+
+
+def table_of(rows: list[dict[str, object]]) -> pa.Table:
+    """Prediction rows as a table with ``PREDICTION_SCHEMA``."""
+    return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+
+
+def grounding_records(
+    table: pa.Table, *, suite: str, backbone: str, readers: Mapping[str, str], protocols: Sequence[str]
+) -> list[Record]:
+    """Records of every (dataset, split, protocol, head) of a predictions table; protocols are never pooled.
+
+    ``readers``: which kind of benchmark a dataset is (``params.active.datasets[name].reader``).
+    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them.
+    """
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _COUNTED}
+    records: list[Record] = []
+    for dataset, split, spoken, head in sorted(set(zip(*(columns[name] for name in _KEY), strict=True))):
+        wanted = np.ones(table.num_rows, dtype=bool)
+        for name, value in zip(_KEY, (dataset, split, spoken, head), strict=True):
+            wanted &= columns[name] == value
+        chosen = {name: column[wanted] for name, column in columns.items()}
+        for protocol in _counted_as(spoken, protocols):
+            values = COUNTERS[readers[dataset]](chosen, protocol)
+            records += [
+                Record(
+                    suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
+                    protocol=protocol, metric=metric, value=value,
+                )
+                for metric, value in values.items()
+            ]  # fmt: skip
+    return records
+
+
+_KEY = ("dataset", "split", "protocol", "head")
+_COUNTED = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
+
+
+def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:
+    return protocols if spoken == "both" else [protocol for protocol in protocols if protocol == spoken]

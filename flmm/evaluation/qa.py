@@ -1,0 +1,168 @@
+"""Answers of the frozen LMM without and with the head attached: the paper claims that nothing changes.
+
+Every question is answered twice: plain, and with the attention of the answer's tokens read and the trained
+head (U-Net and refiner) making masks of them. Token ids are compared one for one.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from PIL import Image
+from rich.progress import track
+from segment_anything.modeling import Sam
+
+from flmm.backbones.base import Backbone, Generation, Observation
+from flmm.data.images import ImageStore, decode_image
+from flmm.data.question import Question
+from flmm.evaluation.engine import to_masks
+from flmm.heads.model import GroundingHead, HeadOutput
+from flmm.heads.sam import embed
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("group", pa.string()),
+        ("category", pa.string()),
+        ("split", pa.string()),
+        ("text", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("label", pa.string()),
+        ("answer_plain", pa.string()),
+        ("answer_attached", pa.string()),
+        ("tokens_plain", pa.list_(pa.int64())),
+        ("tokens_attached", pa.list_(pa.int64())),
+        ("masks", pa.int32()),  # made by the attached head from the answer's tokens
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One question's two answers, as new token ids, and how many masks the attached head made."""
+
+    plain: tuple[int, ...]
+    attached: tuple[int, ...]
+    masks: int
+
+
+class Pictures:
+    """The questions' pictures, from their archive or their own bytes."""
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+
+    def of(self, question: Question) -> Image.Image:
+        """The RGB picture.
+
+        Raises:
+            InputError: absent or unreadable (names the file or the question).
+        """
+        if question.image_bytes:
+            return decode_image(question.image_bytes, f"question {question.question_id}")
+        return self._store.open(question.archive, question.image)
+
+
+class AttachedHead:
+    """A trained head at work on what the LMM says: SAM sees the picture, each token read gets a mask."""
+
+    def __init__(self, head: GroundingHead, sam: Sam) -> None:
+        self._head, self._sam = head, sam
+
+    @torch.inference_mode()
+    def masks(self, image: Image.Image, observation: Observation | None, where: str) -> int:
+        """Make the refined masks of an answer's tokens; returns how many.
+
+        Raises:
+            StepError: they are not finite (``where`` names the question).
+        """
+        if observation is None or not observation.texts:
+            return 0
+        size = (image.height, image.width)
+        output = ground(self._head, observation, embed(self._sam, image)[None], size)
+        return len(to_masks(output.refined, size, where))
+
+
+def ground(
+    head: GroundingHead, observation: Observation, embedding: torch.Tensor, size: tuple[int, int]
+) -> HeadOutput:
+    """Masks of an observation's phrases; ``embedding`` (1, C, E, E), ``size`` image height and width."""
+    grids = [maps.float() for maps in observation.attention]  # per grid (P, C, h, w)
+    fine = grids[-1].shape[-2:]
+    resized = [torch.nn.functional.interpolate(maps, size=fine, mode="bilinear") for maps in grids[:-1]]
+    return head.ground(
+        attention=torch.cat([*resized, grids[-1]], dim=1).to(head.device),
+        hidden=[states.float().to(head.device) for states in observation.hidden],
+        image_embedding=embedding.float().to(head.device),
+        view=observation.grids[-1].view,
+        image_size=size,
+    )
+
+
+def answer_twice(
+    backbone: Backbone,
+    attached: AttachedHead,
+    questions: Sequence[Question],
+    prompt: Callable[[Question], str],
+    pictures: Pictures,
+    *,
+    max_new_tokens: int,
+    description: str,
+) -> list[Answered]:
+    """Both answers of every question, in order.
+
+    The plain pass is finished before anything is attached, so that a trace which the tap leaves behind cannot
+    reach it. Greedy answers are deterministic: a question that several splits share is asked once.
+    """
+    keys = [(q.archive, q.image, q.image_bytes, prompt(q)) for q in questions]
+    distinct = dict(zip(keys, questions, strict=True))
+    plain: dict[tuple[Any, ...], Generation] = {}
+    found: dict[tuple[Any, ...], Answered] = {}
+    for key, question in track(distinct.items(), f"{description}: plain"):
+        plain[key] = backbone.generate(
+            pictures.of(question), prompt(question), max_new_tokens=max_new_tokens, tap=False
+        )
+    for key, question in track(distinct.items(), f"{description}: head attached"):
+        image = pictures.of(question)
+        spoken = backbone.generate(image, prompt(question), max_new_tokens=max_new_tokens, tap=True)
+        masks = attached.masks(image, spoken.observation, f"question {question.question_id}")
+        found[key] = Answered(tuple(plain[key].tokens), tuple(spoken.tokens), masks)
+    return [found[key] for key in keys]
+
+
+def answer_rows(
+    backbone: Backbone, split: str, questions: Sequence[Question], answers: Sequence[Answered]
+) -> list[dict[str, Any]]:
+    """Rows of the answers table."""
+    return [
+        {
+            "question_id": question.question_id,
+            "group": question.group,
+            "category": question.category,
+            "split": split,
+            "text": question.text,
+            "options": list(question.options),
+            "label": question.answer,
+            "answer_plain": backbone.decode(answered.plain),
+            "answer_attached": backbone.decode(answered.attached),
+            "tokens_plain": list(answered.plain),
+            "tokens_attached": list(answered.attached),
+            "masks": answered.masks,
+        }
+        for question, answered in zip(questions, answers, strict=True)
+    ]
+
+
+def facts(rows: Sequence[dict[str, Any]], hash_before: str, hash_after: str) -> dict[str, Any]:
+    """What was checked: answers token for token, and the weights. A difference is a fact, not an error."""
+    equal = sum(row["tokens_plain"] == row["tokens_attached"] for row in rows)
+    return {
+        "answers": len(rows),
+        "answers_equal": equal,
+        "masks": sum(row["masks"] for row in rows),
+        "weights_hash_before": hash_before,
+        "weights_hash_after": hash_after,
+        "equal": equal == len(rows) and hash_before == hash_after,
+    }

@@ -1,0 +1,118 @@
+"""Answer, then ground: the frozen LMM answers a question, and its answer's own words make the mask.
+
+ReasonSeg and Visual-CoT ask for a region without naming it. Nothing is spoken for the LMM here: it generates its answer
+while the tap reads, and all tokens of the answer are one phrase.
+Legend: P phrases, C channels of a grid, h w its size or pixels of the picture, L layers, T tokens, D hidden width.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+from rich.progress import track
+from segment_anything.modeling import Sam
+
+from flmm.backbones.base import Backbone, Observation
+from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.data.images import ImageStore
+from flmm.data.sample import Sample
+from flmm.evaluation.engine import Head, answer_masks
+from flmm.evaluation.pope import SHORT_ANSWER
+from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.heads.sam import embed
+
+PROTOCOL = "answer-then-ground"
+
+
+def answer_then_ground(
+    backbone: Backbone,
+    heads: Mapping[str, Head],
+    sam: Sam,
+    samples: Sequence[Sample],
+    images: ImageStore,
+    *,
+    max_new_tokens: int,
+    description: str,
+) -> pa.Table:
+    """The predictions table of all samples and heads; ``text`` is the question with the answer behind it.
+
+    An answer without a token has empty masks.
+
+    Raises:
+        InputError: a photograph is absent, damaged or not of its annotation's size; a question is too long.
+        StepError: a head's logits are not finite.
+    """
+    rows: list[dict[str, object]] = []
+    for sample in track(samples, description):
+        image = images.of(sample)
+        # All tokens of the answer are grounded, so that it should be short.
+        asked = SHORT_ANSWER.format(question=sample.question)
+        spoken = backbone.generate(image, asked, max_new_tokens=max_new_tokens, tap=True)
+        answer = as_answer(sample, spoken.observation, backbone.decode(spoken.tokens))
+        masks = _no_masks(heads, answer) if spoken.observation is None else _masks(heads, answer, sam, image)
+        for head, predicted in masks.items():
+            counted = np.stack([counts(sample, mask) for mask in predicted])
+            rows += prediction_rows(answer, counted, dataset=sample.dataset, split=sample.split, head=head)
+    return table_of(rows)
+
+
+def _masks(
+    heads: Mapping[str, Head], answer: CachedAnswer, sam: Sam, image: Image.Image
+) -> dict[str, np.ndarray]:
+    """Masks (1, h, w) under the heads' names in the tables."""
+    with torch.inference_mode():
+        embedding = embed(sam, image)[None]
+    made = (answer_masks(name, head, answer, embedding) for name, head in heads.items())
+    return {variant: masks for each in made for variant, masks in each.items()}
+
+
+def _no_masks(heads: Iterable[str], answer: CachedAnswer) -> dict[str, np.ndarray]:
+    """The same where the LMM said nothing: empty."""
+    nothing = np.zeros((1, answer.height, answer.width), dtype=bool)
+    return {variant: nothing for name in heads for variant in (name, f"{name}+sam")}
+
+
+def as_answer(sample: Sample, observation: Observation | None, text: str) -> CachedAnswer:
+    """What the LMM said as an answer of one phrase: maps averaged over its tokens, their hidden states together."""
+    target = sample.targets[0]
+    phrase = CachedPhrase(
+        target=0,
+        target_id=target.target_id,
+        text=f"{sample.question} {text}",
+        attention=tuple(maps.float().mean(dim=0) for maps in observation.attention) if observation else (),
+        grids=observation.grids if observation else (),
+        hidden=torch.cat(observation.hidden, dim=1).float() if observation else torch.empty(0),  # (L, T, D)
+        rle=target.rle,
+        category=target.category,
+        is_thing=target.is_thing,
+        is_plural=target.is_plural,
+    )
+    return CachedAnswer(
+        sample_id=sample.sample_id,
+        answer_id=unit_id(sample),
+        archive=sample.archive,
+        image=sample.image,
+        image_id=sample.image_id,
+        height=sample.height,
+        width=sample.width,
+        protocol=PROTOCOL,
+        draw=0,
+        phrases=(phrase,),
+    )
+
+
+def unit_id(sample: Sample) -> str:
+    """The ``answer_id`` of a sample's one answer."""
+    return f"{sample.sample_id}/answer"
+
+
+def counts(sample: Sample, mask: np.ndarray) -> np.ndarray:
+    """What of a predicted mask (h, w) is compared: its box where only a box is annotated, and nothing ignored."""
+    target = sample.targets[0]
+    if target.is_box and mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        mask = np.zeros_like(mask)
+        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return mask & ~target.ignored(sample.height, sample.width) if target.ignore else mask

@@ -1,0 +1,18 @@
+"""Metric records: one flat row per number, the only shape in which results leave the evaluation."""
+
+from typing import Literal, TypedDict
+
+Head = Literal["none", "unet", "unet+sam", "untrained", "untrained+sam", "localization", "localization+sam"]
+
+
+class Record(TypedDict):
+    """One number: percent for masks, a fraction for answers (``docs/protocols.md``)."""
+
+    suite: str
+    backbone: str
+    head: str
+    benchmark: str
+    split: str
+    protocol: str
+    metric: str
+    value: float

@@ -1,0 +1,188 @@
+"""Our protocols for anybody's masks: predictions of any system against a samples file.
+
+A unit is what a protocol counts: one phrase of one answer (``flmm.protocols``). Its key is ``answer_id`` and
+``phrase``, the position of the phrase in the answer; ``units`` lists them all.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pycocotools import mask as coco_mask
+
+from flmm.data.sample import Sample
+from flmm.data.segmentation import segmentation_mask
+from flmm.errors import InputError
+from flmm.evaluation import metrics
+from flmm.evaluation.predictions import PREDICTION_SCHEMA, areas, grounding_records
+from flmm.evaluation.reasoning import PROTOCOL, counts, unit_id
+from flmm.evaluation.records import Record
+from flmm.files import read_json
+from flmm.protocols import Protocol, answers
+
+Key = tuple[str, int]
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One phrase to be segmented in the image ``image`` of ``archive``; ``target`` indexes the sample's targets."""
+
+    key: Key
+    text: str
+    sample: Sample
+    target: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """The records, and how many units had no prediction: those count as empty masks."""
+
+    records: list[Record]
+    units: int
+    missing: int
+
+
+def units(samples: Sequence[Sample], protocol: Protocol) -> list[Unit]:
+    """Everything that a protocol counts, in the order of the samples; a question's one region under every protocol."""
+    asked = [Unit((unit_id(sample), 0), sample.question, sample, 0) for sample in samples if sample.question]
+    return asked + [
+        Unit((answer.answer_id, number), piece.text, sample, piece.target)
+        for sample in samples
+        if not sample.question
+        for answer in answers(sample, protocol)
+        for number, piece in enumerate(piece for piece in answer.pieces if piece.target >= 0)
+    ]
+
+
+def template(samples: Sequence[Sample], protocol: Protocol) -> list[dict[str, object]]:
+    """The units as JSON records whose ``segmentation`` is to be filled in: COCO run lengths ``{size, counts}``."""
+    return [
+        {
+            "answer_id": unit.key[0],
+            "phrase": unit.key[1],
+            "text": unit.text,
+            "image": unit.sample.image,
+            "archive": unit.sample.archive,
+            "segmentation": {"size": [unit.sample.height, unit.sample.width], "counts": None},
+        }
+        for unit in units(samples, protocol)
+    ]
+
+
+def score(samples: Sequence[Sample], predictions: Path, protocol: Protocol, system: str) -> Score:
+    """Every grounding metric of ``predictions`` (Parquet or JSON) under one protocol; ``system`` names their maker.
+
+    Raises:
+        InputError: a file is damaged, a prediction is twice there, of no unit, or not of its image's size (names
+        file and keys).
+    """
+    wanted = units(samples, protocol)
+    given = _read(predictions, {unit.key: unit.sample for unit in wanted})
+    spoken = PROTOCOL if any(sample.question for sample in samples) else protocol
+    rows = [_row(unit, given.get(unit.key), spoken, system) for unit in wanted]
+    readers = {sample.dataset: _reader(sample) for sample in samples}
+    table = pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+    records = grounding_records(table, suite="scored", backbone=system, readers=readers, protocols=[spoken])
+    return Score(records, len(wanted), sum(unit.key not in given for unit in wanted))
+
+
+def _reader(sample: Sample) -> str:
+    if sample.question:
+        return "viscot" if sample.targets[0].is_box else "reasonseg"
+    return "png" if sample.narrative else "refcoco"
+
+
+def _row(unit: Unit, mine: Any, protocol: str, system: str) -> dict[str, object]:
+    sample, target = unit.sample, unit.sample.targets[unit.target]
+    size = [sample.height, sample.width]
+    truth = {"counts": target.rle.encode("ascii"), "size": size}
+    if mine is None:
+        intersection, union = 0, int(coco_mask.area(truth))
+    else:
+        intersection, union = areas(mine, truth)
+    return {
+        "sample_id": sample.sample_id,
+        "answer_id": unit.key[0],
+        "phrase": unit.key[1],
+        "target_id": target.target_id,
+        "text": unit.text,
+        "dataset": sample.dataset,
+        "split": sample.split,
+        "protocol": protocol,
+        "head": system,
+        "archive": sample.archive,
+        "image": sample.image,
+        "height": sample.height,
+        "width": sample.width,
+        "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+        "intersection": intersection,
+        "area_union": union,
+        "rle": "" if mine is None else mine["counts"].decode("ascii"),
+        "rle_truth": target.rle,
+        "is_thing": target.is_thing,
+        "is_plural": target.is_plural,
+        "category": target.category,
+    }
+
+
+def _read(path: Path, known: Mapping[Key, Sample]) -> dict[Key, Any]:
+    """Run lengths by key, each of its image's size."""
+    rows = _parquet(path) if path.suffix == ".parquet" else _json(path)
+    keys = [key for key, _ in rows]
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: {len(twice)} units are there more than once, such as {_name(twice)}")
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise InputError(
+            f"{path}: {len(unknown)} predictions belong to no unit of the samples under this protocol, such as "
+            f"{_name(unknown)}; --template lists the units"
+        )
+    return {key: _checked(path, key, segmentation, known[key]) for key, segmentation in rows}
+
+
+def _checked(path: Path, key: Key, segmentation: Any, sample: Sample) -> Any:
+    """The run lengths again, by way of a mask: pycocotools itself reads past the end of a damaged string."""
+    mask = segmentation_mask(segmentation, sample.height, sample.width, f"{path}: {_name([key])}")
+    mask = counts(sample, mask) if sample.question else mask
+    return coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+
+
+def _parquet(path: Path) -> list[tuple[Key, Any]]:
+    columns = ["answer_id", "phrase", "height", "width", "rle"]
+    try:
+        table = pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise InputError(f"{path}: not a Parquet file with columns {', '.join(columns)}") from error
+    return [
+        ((row["answer_id"], row["phrase"]), {"size": [row["height"], row["width"]], "counts": row["rle"]})
+        for row in table.to_pylist()
+    ]
+
+
+def _json(path: Path) -> list[tuple[Key, Any]]:
+    rows = read_json(path)
+    if not isinstance(rows, list):
+        raise InputError(f"{path}: not a list of predictions {{answer_id, phrase, segmentation}}")
+    found = []
+    for number, row in enumerate(rows):
+        try:
+            key = (str(row["answer_id"]), int(row["phrase"]))
+            found.append((key, row["segmentation"]))
+        except (KeyError, TypeError, ValueError) as error:
+            what = json.dumps(row)[:80]
+            raise InputError(
+                f"{path}: prediction {number} has no answer_id, phrase and segmentation: {what}"
+            ) from error
+    return found
+
+
+def _name(keys: Sequence[Key]) -> str:
+    return ", ".join(f"{answer} phrase {phrase}" for answer, phrase in keys[:_SHOWN])

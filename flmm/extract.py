@@ -1,0 +1,156 @@
+"""``flmm extract``: let a frozen LMM speak the answers of one part; keep its attention, shard by shard."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from flmm import backbones
+from flmm.backbones.base import Backbone
+from flmm.cache.schema import Formats, Manifest, Shard
+from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
+from flmm.data.images import ImageStore
+from flmm.data.sample import Sample, read_samples
+from flmm.errors import InputError
+from flmm.params import Params
+from flmm.paths import EVALUATION_PROTOCOLS
+from flmm.protocols import GROUNDING_PROMPT, Answer, answers
+
+# What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
+Filed = tuple[Answer, str, int]
+
+
+def extract(
+    params: Params, backbone_name: str, part: str, samples_path: Path, raw: Path, out: Path, key: str
+) -> Manifest:
+    """Write ``out/shard-00000.parquet`` … and, last, ``out/manifest.json``.
+
+    A ``*-train`` part is spoken ``params.extract.train_draws`` times with random sentences; every other part
+    under both evaluation protocols (DESIGN, section 7). Each shard appears whole or not at all, and a run
+    after a kill keeps the shards that are whole. ``key`` addresses the content of ``out``: everything that
+    it depends on.
+
+    Raises:
+        InputError: no samples; an unusable photograph or model; an answer that does not fit the model.
+        StepError: the disk is full, or a value is not finite.
+    """
+    samples = read_samples(samples_path)
+    if not samples:
+        raise InputError(f"{samples_path}: holds no sample")
+    entry = params.catalogue[backbone_name]
+    settings = params.extract
+    backbone = backbones.load(entry, dtype=settings.dtype, device=settings.device)
+    # A kill leaves temporary files behind; only one job writes this folder.
+    for stale in out.glob(".*.tmp*"):
+        stale.unlink()
+    size = settings.samples_per_shard
+    batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+    speaker = _Speaker(params, part, backbone, ImageStore(raw))
+    shards = []
+    with _progress() as progress:
+        task = progress.add_task(f"extract {backbone_name} {part}", total=len(samples))
+        for number, batch in enumerate(batches):
+            path = out / f"shard-{number:05d}.parquet"
+            shard = _finished(
+                path, [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
+            )
+            if shard is not None:
+                progress.advance(task, len(batch))
+            else:
+                shard = write_shard(path, _advancing(speaker.rows(batch), progress, task))
+            shards.append(shard)
+    manifest = Manifest(
+        key=key,
+        backbone=backbone_name,
+        part=part,
+        revision=entry.revision,
+        processor_hash=backbone.processor_hash(),
+        params=_content_params(params),
+        formats=Formats(settings.attention, settings.hidden),
+        channels=_channels([out / shard.file for shard in shards if shard.rows]),
+        shards=tuple(shards),
+        folder=out,
+    )
+    manifest.write()
+    return manifest
+
+
+class _Speaker:
+    """Turns samples into cache rows."""
+
+    def __init__(self, params: Params, part: str, backbone: Backbone, images: ImageStore) -> None:
+        self._draws = params.extract.train_draws if part.endswith("-train") else 0
+        self._seed = params.seed
+        self._formats = Formats(params.extract.attention, params.extract.hidden)
+        self._backbone = backbone
+        self._images = images
+
+    def filed(self, sample: Sample) -> list[Filed]:
+        """The answers of a sample and what they are filed under; those without a phrase are left out."""
+        if self._draws:
+            # A narrative has one wording: every further draw would repeat it.
+            draws = 1 if sample.narrative else self._draws
+            found = [
+                (answer, "train", draw)
+                for draw in range(draws)
+                for answer in answers(sample, "train", draw=draw, seed=self._seed)
+            ]
+        elif sample.narrative:
+            found = [(answer, "both", 0) for answer in answers(sample, "paper")]
+        else:
+            spoken = {"paper": answers(sample, "paper"), "standard": answers(sample, "standard")}
+            found = [
+                (answer, protocol, 0) for protocol in EVALUATION_PROTOCOLS for answer in spoken[protocol]
+            ]
+        return [filed for filed in found if any(piece.target >= 0 for piece in filed[0].pieces)]
+
+    def rows(self, samples: Sequence[Sample]) -> Iterator[list[list[Row]]]:
+        """Per sample, the rows of each of its answers. All answers of an image share one computed prompt."""
+        for sample in samples:
+            filed = self.filed(sample)
+            image = self._images.of(sample)
+            observations = self._backbone.observe(image, [answer for answer, _, _ in filed], GROUNDING_PROMPT)
+            yield [
+                phrase_rows(sample, answer, observation, protocol, draw, self._formats)
+                for (answer, protocol, draw), observation in zip(filed, observations, strict=True)
+            ]
+
+
+def _advancing(samples: Iterator[list[list[Row]]], progress: Progress, task: TaskID) -> Iterator[list[Row]]:
+    for rows_of_answers in samples:
+        yield from rows_of_answers
+        progress.advance(task)
+
+
+def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
+    """The shard of an earlier run, if it is whole and holds exactly these answers."""
+    if not path.is_file():
+        return None
+    try:
+        # Reading every page checks every page's checksum.
+        found = pq.ParquetFile(path, page_checksum_verification=True).read()["answer_id"].to_pylist()
+        return describe_shard(path) if list(dict.fromkeys(found)) == answer_ids else None
+    except (pa.ArrowInvalid, OSError, KeyError, InputError):
+        return None
+
+
+def _content_params(params: Params) -> dict[str, Any]:
+    """The values that decide a shard's content; where it was computed does not."""
+    return {**params.extract.model_dump(exclude={"device"}), "seed": params.seed, "prompt": GROUNDING_PROMPT}
+
+
+def _channels(paths: Sequence[Path]) -> int:
+    """Channels of all grids together, read from the first row that there is."""
+    if not paths:
+        return 0
+    grids = next(pq.ParquetFile(paths[0]).iter_batches(batch_size=1, columns=["grids"]))["grids"][0].as_py()
+    return sum(grid["channels"] for grid in grids)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))

@@ -1,0 +1,156 @@
+"""Heads on disk: our own safetensors with their sizes in the metadata, and the authors' published files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from segment_anything.modeling import Sam
+
+from flmm.cache.reader import read_answers
+from flmm.cache.schema import Manifest
+from flmm.errors import InputError
+from flmm.files import atomic_path
+from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.weights import Weights, load_strictly, read_weights
+from flmm.params import Head, PositiveInt, Section
+
+METADATA_KEY = "flmm_head"
+LAYOUT = (
+    "mask_head.",
+    "sam.model.prompt_encoder.",
+    "sam.model.mask_decoder.",
+    "text_proj.",
+    "text_layer_weights",
+)
+
+
+class HeadConfig(Section):
+    """What a head was built from: its sizes, and the backbone and segmenter that it belongs to."""
+
+    backbone: str
+    segmenter: str
+    side: PositiveInt  # of the segmenter's input, in pixels; no weight's shape depends on it
+    channels: PositiveInt
+    layers: PositiveInt
+    hidden_width: PositiveInt
+    base_channels: PositiveInt
+    upsample: PositiveInt
+
+
+def save_head(path: Path, head: GroundingHead, config: HeadConfig) -> None:
+    """Write the weights (float32, keys of the published layout) and ``config``; equal heads are equal bytes.
+
+    Raises:
+        StepError: the disk is full or not writable.
+    """
+    write_head(path, {name: value.detach().float() for name, value in head.state_dict().items()}, config)
+
+
+def write_head(path: Path, weights: Mapping[str, torch.Tensor], config: HeadConfig) -> None:
+    """Write a head's tensors as they are, bit for bit, with ``config`` in the metadata.
+
+    Raises:
+        StepError: the disk is full or not writable.
+    """
+    whole = {name: value.cpu().contiguous() for name, value in weights.items()}
+    # One metadata entry only: safetensors does not keep an order of several.
+    metadata = {METADATA_KEY: json.dumps(config.model_dump(), sort_keys=True)}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(whole, temporary, metadata=metadata)
+        except SafetensorError as error:  # how the library reports a full disk
+            raise OSError(str(error)) from error
+
+
+def read_config(path: Path) -> HeadConfig:
+    """The sizes and names in a saved head.
+
+    Raises:
+        InputError: the file is absent, cut short, or not a head of this project.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run train or import-checkpoint first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path}: not a head saved by `flmm train` (no {METADATA_KEY!r} in its metadata)")
+    try:
+        return HeadConfig.model_validate_json(metadata[METADATA_KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{path}: metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def load_head(path: Path, sam: Sam) -> GroundingHead:
+    """Rebuild a saved head, in eval mode.
+
+    Raises:
+        InputError: unreadable, made for another segmenter, or a weight is missing, unexpected or misshapen.
+    """
+    config = read_config(path)
+    side = sam.image_encoder.img_size
+    if side != config.side:
+        raise InputError(
+            f"{path}: trained with {config.segmenter} of {config.side} pixels, this one has {side}"
+        )
+    head = build_head(
+        Head(base_channels=config.base_channels, upsample=config.upsample),
+        channels=config.channels,
+        layers=config.layers,
+        hidden_width=config.hidden_width,
+        sam=sam,
+        seed=0,  # every weight is replaced
+    )
+    load_strictly(head, read_weights(path), path)
+    return head.eval()
+
+
+def check_fits(path: Path, config: HeadConfig, manifest: Manifest) -> None:
+    """Refuse a head whose sizes are not those of the maps and hidden states that ``manifest`` describes.
+
+    Raises:
+        InputError: names the head, what differs and the manifest; or a shard is damaged.
+    """
+    found = {"channels": manifest.channels}
+    answer = next(read_answers(manifest), None)
+    if answer is not None:
+        found["layers"], _, found["hidden_width"] = answer.phrases[0].hidden.shape
+    wrong = [
+        f"{name} {getattr(config, name)} instead of {size}"
+        for name, size in found.items()
+        if getattr(config, name) != size
+    ]
+    if wrong:
+        raise InputError(
+            f"{path}: does not fit the attention of {manifest.backbone} in {manifest.path}: {', '.join(wrong)}; "
+            "was it trained for another backbone?"
+        )
+
+
+def load_published(path: Path) -> Weights:
+    """The trained tensors of a published F-LMM checkpoint; ``load_strictly`` puts them into a head.
+
+    Layout: https://github.com/wusize/F-LMM; SAM's image encoder and the frozen LMM are not in it.
+
+    Raises:
+        InputError: unreadable, unsafe, a part is absent, or a key is of none of the parts (names them).
+    """
+    weights = read_weights(path)
+    _check_layout(weights, path)
+    return weights
+
+
+def _check_layout(weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    foreign = [name for name in weights if not name.startswith(LAYOUT)]
+    if foreign:
+        raise InputError(f"{path}: not of a published F-LMM head: {', '.join(sorted(foreign))}")
+    absent = [part for part in LAYOUT if not any(name.startswith(part) for name in weights)]
+    if absent:
+        raise InputError(f"{path}: a published F-LMM head has {', '.join(absent)}, this one does not")

@@ -1,0 +1,138 @@
+"""Published F-LMM checkpoints in and out: the authors' layout on one side, the head of ``evaluate`` on the other.
+
+Both hold the same tensors under the same names (https://github.com/wusize/F-LMM), so nothing is renamed or
+converted and a round trip keeps every bit. Only the sizes are added: ours are in the file's metadata.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import safe_open
+from segment_anything.modeling import Sam
+
+from flmm.errors import InputError
+from flmm.files import atomic_path
+from flmm.heads.checkpoint import (
+    METADATA_KEY,
+    HeadConfig,
+    load_published,
+    read_config,
+    write_head,
+)
+from flmm.heads.model import build_head
+from flmm.heads.weights import Weights, load_strictly, read_weights
+from flmm.params import Head
+
+SUFFIXES = (".pth", ".safetensors")
+# Where the sizes are in a published file: the mask head's first convolution, the text prompt's weights.
+FIRST, LAYERS, TEXT = "mask_head.encoder.0.0.convs.0.conv.weight", "text_layer_weights", "text_proj.weight"
+_DIMENSIONS = {FIRST: 4, LAYERS: 1, TEXT: 2}
+
+
+def import_checkpoint(
+    source: Path, target: Path, *, backbone: str, segmenter: str, sam: Sam, upsample: int
+) -> HeadConfig:
+    """Read a published checkpoint of ``backbone`` and write it as a head that ``evaluate`` takes.
+
+    Channels, layers, hidden width and U-Net width come from the weights. ``upsample``, which no weight shows,
+    is what an exported file recorded, else the argument. Nothing in the file is executed
+    (``flmm.heads.weights.read_weights``). Returns the sizes.
+
+    Raises:
+        InputError: unreadable or unsafe; a key is missing, unexpected or misshapen (names it); a value is not a
+            finite float; the file says that it is of another backbone.
+        StepError: the disk is full or not writable.
+    """
+    weights = load_published(source)
+    recorded = _recorded(source)
+    if recorded is not None and recorded.backbone != backbone:
+        raise InputError(f"{source}: exported from backbone {recorded.backbone}, not {backbone}")
+    _check_values(weights, source)
+    config = _config(weights, source, backbone, segmenter, sam, recorded.upsample if recorded else upsample)
+    head = build_head(
+        Head(base_channels=config.base_channels, upsample=config.upsample),
+        channels=config.channels,
+        layers=config.layers,
+        hidden_width=config.hidden_width,
+        sam=sam,
+        seed=0,  # every weight is replaced: the load is what checks each key and shape
+    )
+    load_strictly(head, weights, source)
+    write_head(target, weights, config)
+    return config
+
+
+def export_checkpoint(head_path: Path, target: Path, *, backbone: str) -> None:
+    """Write a head in the published layout: ``.pth`` (``{"state_dict": …, "meta": …}``) or ``.safetensors``.
+
+    Raises:
+        InputError: no such head, a head of another backbone, or another suffix.
+        StepError: the disk is full or not writable.
+    """
+    if target.suffix not in SUFFIXES:
+        raise InputError(f"{target}: the name must end in {' or '.join(SUFFIXES)}")
+    config = read_config(head_path)
+    if config.backbone != backbone:
+        raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone}")
+    weights = read_weights(head_path)
+    if target.suffix == ".safetensors":
+        write_head(target, weights, config)
+        return
+    meta = {METADATA_KEY: json.dumps(config.model_dump(), sort_keys=True)}
+    with atomic_path(target) as temporary:
+        try:
+            torch.save({"state_dict": weights, "meta": meta}, temporary)
+        except RuntimeError as error:  # how torch's zip writer reports a full disk
+            raise OSError(str(error).splitlines()[0]) from error
+
+
+def _config(
+    weights: Weights, source: Path, backbone: str, segmenter: str, sam: Sam, upsample: int
+) -> HeadConfig:
+    for name, dimensions in _DIMENSIONS.items():
+        if name not in weights:
+            raise InputError(f"{source}: {name} is missing, which tells the head's sizes")
+        if weights[name].dim() != dimensions:
+            raise InputError(
+                f"{source}: {name} has shape {tuple(weights[name].shape)}, not {dimensions} axes"
+            )
+    return HeadConfig(
+        backbone=backbone,
+        segmenter=segmenter,
+        side=sam.image_encoder.img_size,
+        channels=weights[FIRST].shape[1],
+        layers=weights[LAYERS].shape[0],
+        hidden_width=weights[TEXT].shape[1],
+        base_channels=weights[FIRST].shape[0],
+        upsample=upsample,
+    )
+
+
+def _check_values(weights: Weights, source: Path) -> None:
+    wrong = [
+        name
+        for name, value in weights.items()
+        if not value.is_floating_point() or not bool(torch.isfinite(value).all())
+    ]
+    if wrong:
+        raise InputError(f"{source}: not finite floating-point numbers: {', '.join(wrong)}")
+
+
+def _recorded(source: Path) -> HeadConfig | None:
+    """The sizes that ``export_checkpoint`` wrote; None in a file of the authors."""
+    if source.suffix == ".safetensors":
+        with safe_open(source, framework="pt") as file:
+            meta = file.metadata() or {}
+    else:
+        content = torch.load(source, map_location="cpu", weights_only=True)
+        meta = content.get("meta") if isinstance(content.get("meta"), Mapping) else {}
+    if METADATA_KEY not in meta:
+        return None
+    try:
+        return HeadConfig.model_validate_json(meta[METADATA_KEY])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{source}: metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

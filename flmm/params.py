@@ -1,0 +1,225 @@
+"""The typed ``params.yaml``: read once, checked whole, before any step starts. No default lives here."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flmm.errors import InputError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are errors, values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Download(Section):
+    retries: Annotated[int, Field(ge=0)]
+    timeout: PositiveInt
+
+
+class Prepare(Section):
+    exclude_evaluation_images: bool
+
+
+class Extract(Section):
+    train_draws: PositiveInt
+    samples_per_shard: PositiveInt
+    attention: Literal["uint8", "float16"]
+    hidden: Literal["int8", "float16"]
+    dtype: Dtype
+    device: Device
+
+
+class Embed(Section):
+    images_per_shard: PositiveInt
+    dtype: Dtype
+    device: Device
+
+
+class Head(Section):
+    base_channels: PositiveInt
+    upsample: PositiveInt
+
+
+class Train(Section):
+    head: Head
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    lr: Annotated[float, Field(gt=0)]
+    # A YAML list is a Python list, which strict tuples refuse.
+    betas: Annotated[tuple[float, float], Field(strict=False)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    gradient_norm: Annotated[float, Field(gt=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["no", "bf16", "fp16"]
+    checkpoint_every: PositiveInt
+    workers: Annotated[int, Field(ge=0)]
+
+
+class Localization(Section):
+    """The training-free baseline: how many heads, chosen on how many training phrases."""
+
+    heads: PositiveInt
+    phrases: PositiveInt
+
+
+class Evaluate(Section):
+    benchmarks: list[Literal["res", "png", "reasonseg", "viscot", "pope", "mmbench"]]
+    protocols: list[Literal["paper", "standard"]]
+    localization: Localization
+    overlays: Annotated[int, Field(ge=0)]
+    max_new_tokens: PositiveInt
+    device: Device
+
+
+class Report(Section):
+    title: str
+    gallery: Annotated[int, Field(ge=0)]
+
+
+class Generate(Section):
+    train_images: PositiveInt
+    evaluation_images: PositiveInt
+
+
+class Segmenter(Section):
+    """The SAM behind the refiner: a directory (config.json + model.safetensors) or a downloaded ``.pth``."""
+
+    name: str
+    checkpoint: str
+
+
+class Source(Section):
+    """One upstream file: where it comes from and what it must be. ``url`` null: the user has to supply it."""
+
+    url: str | None
+    bytes: PositiveInt | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    # Checked too, where a publisher tells it.
+    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+
+
+class Dataset(Section):
+    reader: Literal["refcoco", "png", "reasonseg", "viscot"]
+    refs: str | None
+    splits: list[str]
+
+
+class Suite(Section):
+    generate: Generate | None
+    segmenter: Segmenter
+    sources: dict[str, Source]
+    datasets: dict[str, Dataset]
+    extract: dict[str, Any]
+    train: dict[str, Any]
+
+
+class BackboneEntry(Section):
+    """One frozen LMM: its family's file under ``flmm/backbones`` and where its weights are."""
+
+    suite: Literal["shapes", "paper"]
+    family: str
+    model: str
+    revision: str | None
+    trust_remote_code: bool
+
+
+class Params(Section):
+    """The whole file, with the suite's replacements applied to ``extract`` and ``train``."""
+
+    suite: Literal["shapes", "paper"]
+    backbones: Annotated[list[str], Field(min_length=1)]
+    seed: int
+    download: Download
+    prepare: Prepare
+    extract: Extract
+    embed: Embed
+    train: Train
+    evaluate: Evaluate
+    report: Report
+    suites: dict[Literal["shapes", "paper"], Suite]
+    catalogue: dict[str, BackboneEntry]
+
+    @model_validator(mode="after")
+    def _backbones_belong_to_the_suite(self) -> "Params":
+        known = sorted(name for name, entry in self.catalogue.items() if entry.suite == self.suite)
+        for name in self.backbones:
+            if name not in known:
+                raise ValueError(
+                    f"backbones: {name!r} is not a backbone of suite {self.suite!r}; known: {', '.join(known)}"
+                )
+        if len(set(self.backbones)) != len(self.backbones):
+            raise ValueError("backbones: a name is listed twice")
+        return self
+
+    @property
+    def active(self) -> Suite:
+        """The suite that runs."""
+        return self.suites[self.suite]
+
+
+def load_params(
+    path: Path = Path("params.yaml"), *, suite: str | None = None, backbones: list[str] | None = None
+) -> Params:
+    """Read and check params.yaml; ``suite`` and ``backbones`` stand for those in the file.
+
+    Another suite than the file's runs all its backbones of the catalogue, unless they are named.
+
+    Raises:
+        InputError: one line that names the file, the key and what is wrong with its value.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; run from the project's directory") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: expected a mapping of sections")
+    if suite is not None and suite != raw.get("suite"):
+        known = raw.get("catalogue")
+        entries = known.items() if isinstance(known, dict) else ()
+        raw = {
+            **raw,
+            "suite": suite,
+            "backbones": [name for name, entry in entries if _suite(entry) == suite],
+        }
+    if backbones is not None:
+        raw = {**raw, "backbones": backbones}
+    return parse_params(raw, path)
+
+
+def _suite(entry: Any) -> Any:
+    return entry.get("suite") if isinstance(entry, dict) else None
+
+
+def parse_params(raw: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
+    """Check an already parsed mapping; see ``load_params``."""
+    try:
+        return Params.model_validate(_with_replacements(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        given = "" if first["type"] in {"missing", "value_error"} else f", got {first['input']!r}"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise InputError(f"{path}: {key + ': ' if key else ''}{message}{given}{more}") from error
+
+
+def _with_replacements(raw: dict[str, Any]) -> dict[str, Any]:
+    """Put ``suites.<suite>.<section>`` over ``<section>``, one level into nested mappings."""
+    suite = raw.get("suites", {})
+    suite = suite.get(raw.get("suite"), {}) if isinstance(suite, dict) else {}
+    merged = dict(raw)
+    for section in ("extract", "train"):
+        extra = suite.get(section) if isinstance(suite, dict) else None
+        if isinstance(extra, dict) and isinstance(raw.get(section), dict):
+            merged[section] = {**raw[section], **extra}
+    return merged

@@ -1,0 +1,63 @@
+"""From samples to the answers that a frozen LMM is made to speak: the protocols ``paper`` and ``standard``.
+
+``paper`` follows the authors' scripts (their ``refcoco_eval``/``png`` datasets): all expressions of an image are one
+answer, "a. b. c.", each object by its first sentence; PNG speaks the whole narrative. ``standard`` is what LAVT and
+LISA report: every sentence is an answer of its own. Training speaks the ``paper`` answers with one random
+sentence per object and draw (the authors draw anew in every epoch).
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from typing import Literal
+
+from flmm.data.sample import Sample
+
+Protocol = Literal["paper", "standard", "train"]
+
+GROUNDING_PROMPT = "Please give me a description of the image."
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Text that is tokenised alone, without special tokens; ``target`` indexes the sample's targets or is -1."""
+
+    text: str
+    target: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One teacher-forced answer: the pieces' token ids are concatenated.
+
+    ``SEPARATOR`` pieces stand for the last id of the encoded full stop, which belongs to no phrase.
+    """
+
+    answer_id: str
+    pieces: tuple[Piece, ...]
+
+
+SEPARATOR = Piece(".", -1)
+
+
+def answers(sample: Sample, protocol: Protocol, *, draw: int = 0, seed: int = 0) -> list[Answer]:
+    """The answers of one sample under a protocol; ``draw`` and ``seed`` choose the sentences of ``train``."""
+    if (
+        sample.narrative
+    ):  # PNG speaks its narrative under both protocols; they differ in how things are counted
+        pieces = tuple(Piece(utterance.text, utterance.target) for utterance in sample.narrative)
+        return [Answer(f"{sample.sample_id}/narrative", pieces)]
+    if protocol == "standard":
+        return [
+            Answer(f"{sample.sample_id}/{target.target_id}/{number}", (Piece(sentence, index), SEPARATOR))
+            for index, target in enumerate(sample.targets)
+            for number, sentence in enumerate(target.sentences)
+        ]
+    chosen = [target.sentences[0] for target in sample.targets]
+    if protocol == "train":
+        # A generator per sample: the draw of one sample does not depend on which others are in the file.
+        digest = hashlib.sha256(f"{seed}/{draw}/{sample.sample_id}".encode()).digest()
+        generator = random.Random(digest)
+        chosen = [generator.choice(target.sentences) for target in sample.targets]
+    spoken = [piece for index, sentence in enumerate(chosen) for piece in (Piece(sentence, index), SEPARATOR)]
+    return [Answer(f"{sample.sample_id}/{protocol}/{draw}", tuple(spoken))]

@@ -1,0 +1,131 @@
+"""The gallery: overlay pictures that `evaluate` drew, failures first among equals, embedded into the page."""
+
+import base64
+import io
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from flmm import paths
+from flmm.errors import InputError
+from flmm.files import read_json
+from flmm.params import Params
+from flmm.report import labels
+
+COARSE, REFINED = "unet", "unet+sam"
+KINDS = {"worst": "among the worst", "typical": "typical", "best": "among the best"}
+_WIDEST = 1120  # pixels; a picture is never shown wider
+_QUALITY = 86
+
+
+class Overlay(BaseModel):
+    """One entry of ``overlays.json`` (``flmm.evaluation.overlays``); ``ious``: fractions per head."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    file: str
+    kind: str
+    phrase: str
+    sample: str
+    dataset: str
+    split: str
+    protocol: str
+    ious: dict[str, float]
+
+    @property
+    def coarse(self) -> float:
+        """IoU of the coarse mask, 0-1."""
+        return self.ious[COARSE]
+
+    @property
+    def refined(self) -> float:
+        """IoU of the refined mask, 0-1."""
+        return self.ious[REFINED]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One embedded picture; ``source`` is a data URI, ``width`` and ``height`` are pixels."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    overlay: Overlay
+    backbone: str
+    benchmark: str
+
+
+_OVERLAYS = TypeAdapter(list[Overlay])
+
+
+def gallery(params: Params, results: Path) -> list[Picture]:
+    """At most ``report.gallery`` pictures, shared evenly by backbones and benchmarks, worst ones included."""
+    groups = []
+    for backbone in params.backbones:
+        for benchmark in paths.benchmarks(params):
+            folder = results / params.suite / backbone / "evaluate" / benchmark
+            if (folder / "overlays.json").exists():
+                groups.append([(backbone, benchmark, folder, overlay) for overlay in _turns(_read(folder))])
+    turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
+    chosen = turns[: params.report.gallery]
+    order = tuple(KINDS)
+    chosen.sort(
+        key=lambda e: (
+            params.backbones.index(e[0]), paths.benchmarks(params).index(e[1]),
+            labels.rank(order, e[3].kind), e[3].refined, e[3].sample, e[3].phrase,
+        )
+    )  # fmt: skip
+    return [_picture(*entry) for entry in chosen]
+
+
+def _read(folder: Path) -> list[Overlay]:
+    path = folder / "overlays.json"
+    try:
+        return _OVERLAYS.validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}; run evaluate again") from error
+
+
+def _turns(overlays: list[Overlay]) -> list[Overlay]:
+    """Overlays in the order worst, typical, best, worst, …: any cut of it keeps failures and successes."""
+    kinds = sorted({overlay.kind for overlay in overlays}, key=lambda kind: labels.rank(tuple(KINDS), kind))
+    piles = [[overlay for overlay in overlays if overlay.kind == kind] for kind in kinds]
+    return [overlay for turn in zip_longest(*piles) for overlay in turn if overlay is not None]
+
+
+def _picture(backbone: str, benchmark: str, folder: Path, overlay: Overlay) -> Picture:
+    path = folder / overlay.file
+    if path.resolve().parent not in (folder.resolve(), (folder / "overlays").resolve()):
+        raise InputError(f"{folder / 'overlays.json'}: {overlay.file!r} lies outside its folder")
+    source, width, height = embed(path)
+    alt = (
+        f"Image, ground truth, coarse mask and refined mask for “{overlay.phrase}”: "
+        f"IoU {100 * overlay.coarse:.1f} coarse, {100 * overlay.refined:.1f} refined, "
+        f"{KINDS.get(overlay.kind, overlay.kind)}."
+    )
+    return Picture(source, width, height, alt, overlay, backbone, benchmark)
+
+
+def embed(path: Path) -> tuple[str, int, int]:
+    """A picture as a small JPEG data URI with its width and height in pixels.
+
+    Raises:
+        InputError: the file is absent or no picture.
+    """
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{path}: not a readable picture ({error}); run evaluate again") from error
+    if picture.width > _WIDEST:
+        picture = picture.resize((_WIDEST, round(picture.height * _WIDEST / picture.width)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    encoded = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/jpeg;base64,{encoded}", picture.width, picture.height

@@ -1,0 +1,53 @@
+"""The page: everything the report shows, rendered into one HTML file that loads nothing from anywhere."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from flmm import __version__
+from flmm.params import Params
+from flmm.report import charts, facts, labels, published, tabulate
+from flmm.report.gallery import KINDS, gallery
+from flmm.report.records import Record
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(
+    params: Params, records: list[Record], missing: list[Path], *, results: Path, samples: Path
+) -> str:
+    """The HTML text. Every text from data (phrases, names, reasons) is escaped by the template engine."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    curve_paths = {
+        backbone: results / params.suite / backbone / "train" / "curves.jsonl"
+        for backbone in params.backbones
+    }
+    curves = {backbone: charts.read_curves(path) for backbone, path in curve_paths.items() if path.exists()}
+    protocols = sorted(
+        {r.protocol for r in records}, key=lambda name: labels.rank(labels.PROTOCOL_ORDER, name)
+    )
+    masks = [tabulate.comparison(records, name, params.backbones, params.suite) for name in protocols]
+    return environment.get_template("index.html.j2").render(
+        title=params.report.title,
+        version=__version__,
+        provenance=facts.provenance(params),
+        missing=[str(path) for path in missing]
+        + [str(path) for name, path in curve_paths.items() if name not in curves],
+        masks=[table for table in masks if table is not None],
+        answers=tabulate.answers(records, params.backbones),
+        dot_charts=charts.dot_charts(records, params.backbones),
+        checks=facts.checks(params, results),
+        ablation=published.REFINER_ABLATION,
+        ablation_source=published.SOURCE,
+        line_charts=charts.line_charts(curves),
+        trainings=facts.trainings(params, results),
+        curve_names=list(curves),
+        pictures=gallery(params, results),
+        kinds=KINDS,
+        benchmark_label=labels.benchmark_label,
+        data=facts.data(samples),
+        full=tabulate.full(records),
+    )

@@ -1,0 +1,62 @@
+"""The table in the terminal that ends ``make reproduce``: backbone x benchmark, the main metric of each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from flmm.report import labels
+from flmm.report.records import Record, read_records
+
+
+def print_table(metrics_path: Path, console: Console | None = None) -> None:
+    """Print masks (one table per protocol) and answers from ``reports/metrics.json``.
+
+    Raises:
+        InputError: the file is absent or holds something else than records.
+    """
+    console = console or Console()
+    records = [r for r in read_records(metrics_path) if r.metric == labels.main_metric(r.benchmark)]
+    if not records:
+        console.print(f"{metrics_path}: no results yet")
+        return
+    protocols = sorted(
+        {r.protocol for r in records}, key=lambda name: labels.rank(labels.PROTOCOL_ORDER, name)
+    )
+    for protocol in protocols:
+        console.print(_table(protocol, [r for r in records if r.protocol == protocol]))
+
+
+def _table(protocol: str, records: Sequence[Record]) -> Table:
+    """Rows are backbones and heads; columns are the benchmarks' splits under one protocol."""
+    is_answers = all(r.benchmark in labels.ANSWER_BENCHMARKS for r in records)
+    places = sorted(
+        {(r.benchmark, r.split) for r in records},
+        key=lambda p: (labels.rank(tuple(labels.BENCHMARKS), p[0]), labels.rank(labels.SPLIT_ORDER, p[1])),
+    )
+    title = "Answers (fraction right)" if is_answers else f"Masks, protocol “{protocol}” (percent)"
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("backbone", no_wrap=True)
+    table.add_column("answers from" if is_answers else "masks from", no_wrap=True)
+    for benchmark, split in places:
+        metric = labels.main_metric(benchmark).removesuffix("_accuracy")
+        table.add_column(
+            f"{labels.benchmark_label(benchmark)}\n{split}\n{metric}", justify="right", overflow="fold"
+        )
+    values = {
+        (r.backbone, r.head, r.benchmark, r.split): labels.format_value(r.value, r.metric) for r in records
+    }
+    for backbone in sorted({r.backbone for r in records}):
+        heads = sorted(
+            {r.head for r in records if r.backbone == backbone},
+            key=lambda h: labels.rank(tuple(labels.HEADS), h),
+        )
+        for number, head in enumerate(heads):
+            cells = [values.get((backbone, head, *place), "–") for place in places]
+            name = labels.short_head_label(head, is_answers)
+            style = "bold" if name == "refined" else "dim" if name.startswith("untrained") else None
+            table.add_row(backbone if number == 0 else "", name, *cells, style=style)
+        table.add_section()
+    return table

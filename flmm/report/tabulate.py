@@ -1,0 +1,221 @@
+"""Tables of the page as plain data: rows of already formatted cells, and the template only prints them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from flmm.report import labels
+from flmm.report.published import GROUNDING, SOURCE
+from flmm.report.records import Record
+
+MISSING = "–"
+PROTOCOL_NOTES = {
+    "standard": "Every sentence is a sample of its own, seen alone; PNG things, stuff by annotated category.",
+    "paper": "As the authors’ scripts count: the first sentence of each object, all of an image’s in one "
+    "answer; PNG plural phrases count as things.",
+    "answer-then-ground": "The LMM answers a question that names no region, and its answer’s own words make the "
+    "mask. ReasonSeg: mean IoU (gIoU) without the ignored pixels; Visual-CoT: share of boxes with IoU ≥ 0.5.",
+}
+HEAD_ORDER = tuple(labels.HEADS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One printed value; ``kind`` is a CSS class: ``value``, ``missing`` or ``published``."""
+
+    text: str
+    kind: str = "value"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row headings (one per leading column; the first of a group spans it) and the cells."""
+
+    headings: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """``corner``: headings of the leading columns. ``groups``: rows that belong together, ruled apart."""
+
+    title: str
+    note: str
+    corner: tuple[str, ...]
+    columns: tuple[str, ...]
+    groups: tuple[tuple[Row, ...], ...] = field(default=())
+
+
+def comparison(records: Iterable[Record], protocol: str, backbones: list[str], suite: str) -> Table | None:
+    """Backbone x benchmark under one protocol: coarse and refined masks beside the untrained control.
+
+    Published figures follow the authors' scripts, so they stand under protocol ``paper`` only.
+    """
+    chosen = [
+        r for r in records if r.protocol == protocol and r.metric == labels.main_metric(r.benchmark)
+        and r.benchmark not in labels.ANSWER_BENCHMARKS
+    ]  # fmt: skip
+    if not chosen:
+        return None
+    values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
+    places = _places(chosen)
+    heads = sorted({r.head for r in chosen}, key=lambda head: labels.rank(HEAD_ORDER, head))
+    groups = [
+        tuple(
+            Row(
+                (backbone, labels.head_label(head)),
+                tuple(_cell(values.get((backbone, head, *place))) for place in places),
+                _row_kind(head),
+            )
+            for head in heads
+        )
+        for backbone in backbones
+    ]
+    note = PROTOCOL_NOTES.get(protocol, "")
+    if protocol == "paper":
+        groups += [(row,) for row in _published(places)]
+        note += " " + published_note(suite)
+    columns = tuple(f"{labels.benchmark_label(b)} {s} {labels.main_metric(b)}" for b, s in places)
+    return Table(f"Masks, protocol “{protocol}”", note, ("Backbone", "Masks from"), columns, tuple(groups))
+
+
+def _row_kind(head: str) -> str:
+    return "lead" if head == "unet+sam" else "control" if head.startswith("untrained") else ""
+
+
+def published_note(suite: str) -> str:
+    """What a reader must know before putting the paper's numbers beside ours."""
+    if suite == "shapes":
+        return (
+            f"Published rows: {SOURCE}, on COCO photographs with 7-billion-parameter LMMs. "
+            "The shapes suite is another data set: these numbers cannot be compared with the rows above them."
+        )
+    return f"Published rows: {SOURCE}."
+
+
+def _published(places: list[tuple[str, str]]) -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            (f"{row.backbone} (published)", "refined masks, COCO photographs"),
+            tuple(
+                Cell(f"{row.values[place]:.1f}", "published")
+                if place in row.values
+                else Cell(MISSING, "missing")
+                for place in places
+            ),
+            "published",
+        )
+        for row in GROUNDING
+    )
+
+
+def answers(records: Iterable[Record], backbones: list[str]) -> Table | None:
+    """POPE and MMBench: what the frozen LMM answers plainly and with the head attached."""
+    chosen = [
+        r for r in records
+        if r.benchmark in labels.ANSWER_BENCHMARKS and r.metric == labels.main_metric(r.benchmark)
+    ]  # fmt: skip
+    if not chosen:
+        return None
+    places = _places(chosen)
+    pope = [place for place in places if place[0] == "pope"]
+    values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
+    heads = sorted({r.head for r in chosen}, key=lambda head: labels.rank(HEAD_ORDER, head))
+    groups = []
+    for backbone in backbones:
+        rows = []
+        for head in heads:
+            cells = [_cell(values.get((backbone, head, *place))) for place in places]
+            if len(pope) > 1:
+                cells.insert(len(pope), _mean([values.get((backbone, head, *place)) for place in pope]))
+            rows.append(Row((backbone, labels.head_label(head, "pope")), tuple(cells)))
+        groups.append(tuple(rows))
+    columns = [
+        f"{labels.benchmark_label(b)} {s} {labels.metric_label(labels.main_metric(b))}" for b, s in places
+    ]
+    if len(pope) > 1:
+        columns.insert(len(pope), f"POPE mean of {len(pope)} splits")
+    note = "Fractions of questions answered right, by the upstream answer rules. POPE: a guess scores 0.5."
+    return Table("Answers", note, ("Backbone", "Answers from"), tuple(columns), tuple(groups))
+
+
+def full(records: Iterable[Record]) -> list[Table]:
+    """Every record, one table per benchmark; ``metric/category`` metrics get one with a row per category."""
+    records = list(records)
+    tables = []
+    for benchmark in sorted(
+        {r.benchmark for r in records}, key=lambda b: labels.rank(tuple(labels.BENCHMARKS), b)
+    ):
+        mine = [r for r in records if r.benchmark == benchmark]
+        tables.append(_full_table(benchmark, [r for r in mine if "/" not in r.metric]))
+        categories = [r for r in mine if "/" in r.metric]
+        if categories:
+            tables.append(_category_table(benchmark, categories))
+    return [table for table in tables if table.groups]
+
+
+def _full_table(benchmark: str, records: list[Record]) -> Table:
+    metrics = sorted({r.metric for r in records}, key=lambda metric: labels.rank(labels.METRIC_ORDER, metric))
+    values = {(r.split, r.protocol, r.backbone, r.head, r.metric): r for r in records}
+    keys = sorted(
+        {(r.split, r.protocol, r.backbone, r.head) for r in records},
+        key=lambda k: (
+            k[2], labels.rank(labels.SPLIT_ORDER, k[0]), labels.rank(labels.PROTOCOL_ORDER, k[1]),
+            labels.rank(HEAD_ORDER, k[3]),
+        ),
+    )  # fmt: skip
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for split, protocol, backbone, head in keys:
+        cells = tuple(_cell(values.get((split, protocol, backbone, head, metric))) for metric in metrics)
+        kind = "" if benchmark in labels.ANSWER_BENCHMARKS else _row_kind(head)
+        headings = (backbone, f"{split}, {protocol}", labels.head_label(head, benchmark))
+        groups.setdefault((backbone, split, protocol), []).append(Row(headings, cells, kind))
+    return Table(
+        labels.benchmark_label(benchmark),
+        "",
+        ("Backbone", "Split, protocol", "Head"),
+        tuple(labels.metric_label(metric) for metric in metrics),
+        tuple(tuple(rows) for rows in groups.values()),
+    )
+
+
+def _category_table(benchmark: str, records: list[Record]) -> Table:
+    columns = sorted({(r.backbone, r.split, r.protocol, r.head, r.metric.split("/", 1)[0]) for r in records})
+    values = {(r.backbone, r.split, r.protocol, r.head, *r.metric.split("/", 1)): r for r in records}
+    rows = tuple(
+        Row((category,), tuple(_cell(values.get((*column, category))) for column in columns))
+        for category in sorted({r.metric.split("/", 1)[1] for r in records})
+    )
+    return Table(
+        f"{labels.benchmark_label(benchmark)} by category",
+        "",
+        ("Category",),
+        tuple(
+            f"{backbone} {split}, {labels.head_label(head, benchmark)}, {labels.metric_label(metric)}"
+            for backbone, split, _, head, metric in columns
+        ),
+        (rows,),
+    )
+
+
+def _places(records: list[Record]) -> list[tuple[str, str]]:
+    """The (benchmark, split) pairs that occur, in reading order."""
+    return sorted(
+        {(r.benchmark, r.split) for r in records},
+        key=lambda place: (
+            labels.rank(tuple(labels.BENCHMARKS), place[0]), labels.rank(labels.SPLIT_ORDER, place[1])
+        ),
+    )  # fmt: skip
+
+
+def _cell(record: Record | None) -> Cell:
+    if record is None:
+        return Cell(MISSING, "missing")
+    return Cell(labels.format_value(record.value, record.metric))
+
+
+def _mean(records: list[Record | None]) -> Cell:
+    present = [record for record in records if record is not None]
+    if len(present) < len(records):  # a mean over some of the splits would be another figure
+        return Cell(MISSING, "missing")
+    return Cell(labels.format_value(sum(r.value for r in present) / len(present), present[0].metric))

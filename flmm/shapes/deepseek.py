@@ -1,0 +1,69 @@
+"""The tiny DeepSeek-VL: another vision tower (SigLIP), another aligner and another template on the same grid."""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    DeepseekVLConfig,
+    DeepseekVLForConditionalGeneration,
+    DeepseekVLImageProcessor,
+    DeepseekVLProcessor,
+    SiglipVisionConfig,
+)
+
+from flmm.shapes.lmm import GRID, IMAGE_SIZE, MEAN, PATCH, language_config
+from flmm.shapes.tokenizer import train_tokenizer
+
+# DeepSeek-VL's words; its placeholders are followed directly by the user's text.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] == 'user' %}User: {% else %}Assistant: {% endif %}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
+    "{% endif %}"
+    "{% if message['role'] == 'user' %}\n\n{% else %}{{ eos_token }}{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def build_deepseek_vl(seed: int) -> tuple[DeepseekVLForConditionalGeneration, DeepseekVLProcessor]:
+    """An untrained DeepSeek-VL: SigLIP 4 x 128 on a 12 x 12 grid, the language model of the other tiny LMMs."""
+    tokenizer = train_tokenizer(image_token="<image>")
+    vision = SiglipVisionConfig(
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH,
+        vision_use_head=False,
+    )
+    config = DeepseekVLConfig(
+        vision_config=vision,
+        text_config=language_config(tokenizer),
+        image_token_id=tokenizer.get_vocab()["<image>"],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = DeepseekVLForConditionalGeneration(config)
+    return model, DeepseekVLProcessor(
+        image_processor=DeepseekVLImageProcessor(
+            size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+            min_size=PATCH,
+            image_mean=[MEAN] * 3,
+            image_std=[MEAN] * 3,
+        ),
+        tokenizer=tokenizer,
+        chat_template=CHAT_TEMPLATE,
+        num_image_tokens=GRID * GRID,
+    )
+
+
+def deepseek_vl_features(
+    model: DeepseekVLForConditionalGeneration, pixels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Patch features of SigLIP's last layer, and what the aligner makes of them."""
+    patches = model.model.vision_model(pixels).last_hidden_state
+    return patches, model.model.aligner(patches)

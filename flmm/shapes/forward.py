@@ -1,0 +1,41 @@
+"""The forward pass over packed conversations, for the recipe and for its measurements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from flmm.shapes.corpus import IGNORE, Batch
+from flmm.shapes.lmm import Family, normalise
+
+
+def language_loss(
+    model: Any, family: Family, batch: Batch, progress: dict[int, list[float]] | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weighted next-token loss of the packed conversations; patch features (B, N, Dv) and image tokens (B, N, D)."""
+    patches, images = family.features(model, normalise(batch.pixels).to(family.dtype))
+    hidden = packed_hidden(model, images, batch)
+    wanted = batch.labels[:, 1:] != IGNORE
+    logits = model.lm_head(hidden[:, :-1][wanted]).float()
+    each = functional.cross_entropy(logits, batch.labels[:, 1:][wanted], reduction="none")
+    weights = batch.weights[:, 1:][wanted]
+    if progress is not None:  # the answers' loss per kind of turn, without their ends
+        end = model.config.text_config.eos_token_id
+        kinds = batch.kinds[:, 1:][wanted].masked_fill(batch.labels[:, 1:][wanted] == end, -1)
+        for kind in set(kinds.tolist()) - {-1}:
+            progress.setdefault(kind, []).append(each[kinds == kind].mean().item())
+    return (each * weights).sum() / weights.sum(), patches, images
+
+
+def packed_hidden(model: Any, images: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The language model's last hidden states (B, T, D) over packed conversations."""
+    embeds = model.get_input_embeddings()(batch.ids)
+    places = (batch.ids == model.config.image_token_id)[..., None].expand_as(embeds)
+    embeds = embeds.masked_scatter(places, images.to(embeds.dtype))
+    out = model.model.language_model(
+        inputs_embeds=embeds, attention_mask=batch.mask(), position_ids=batch.positions, use_cache=False
+    )
+    hidden: torch.Tensor = out.last_hidden_state
+    return hidden

@@ -1,0 +1,98 @@
+"""Commands beside the steps: what a run needs, masks of other systems, published checkpoints."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flmm import paths
+from flmm.context import BackboneName, check_backbone, params_of, params_path
+from flmm.params import load_params
+
+app = typer.Typer()
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    suite: Annotated[
+        str | None, typer.Option(help="shapes or paper (default: the one that params.yaml runs).")
+    ] = None,
+    backbones: Annotated[
+        str | None, typer.Option(help="Names, with commas between (default: those that params.yaml runs).")
+    ] = None,
+) -> None:
+    """Print what a full run needs before anything starts: downloads, disk, GPU, and what is missing."""
+    from rich.console import Console
+
+    from flmm.plan import plan as run
+
+    params = load_params(
+        params_path(context), suite=suite, backbones=backbones.split(",") if backbones else None
+    )
+    run(params, Console(width=None if sys.stdout.isatty() else 160))
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A published F-LMM checkpoint: .pth or .safetensors.")],
+    backbone: BackboneName,
+) -> None:
+    """Take a published checkpoint as the backbone's head: `evaluate` works on it without training."""
+    from flmm.heads.published import import_checkpoint as run
+    from flmm.heads.sam import load_segmenter
+
+    params = params_of(context)
+    check_backbone(params, backbone)
+    target = paths.results(params, backbone, "train") / "head.safetensors"
+    segmenter = params.active.segmenter
+    sam = load_segmenter(segmenter, paths.raw(params))
+    config = run(
+        file,
+        target,
+        backbone=backbone,
+        segmenter=segmenter.name,
+        sam=sam,
+        upsample=params.train.head.upsample,
+    )
+    typer.echo(f"{target}: {config.channels} channels, {config.layers} layers, U-Net {config.base_channels}")
+
+
+@app.command("export-checkpoint")
+def export_checkpoint(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="The file to write: .pth or .safetensors.")],
+    backbone: BackboneName,
+) -> None:
+    """Write a trained head in the published layout, bit for bit."""
+    from flmm.heads.published import export_checkpoint as run
+
+    params = params_of(context)
+    check_backbone(params, backbone)
+    run(paths.results(params, backbone, "train") / "head.safetensors", file, backbone=backbone)
+    typer.echo(f"{file}: written")
+
+
+@app.command()
+def score(
+    samples: Annotated[
+        Path, typer.Argument(help="A samples file, such as data/samples/SUITE/refcoco-val.parquet.")
+    ],
+    predictions: Annotated[
+        Path | None, typer.Argument(help="Masks of any system: Parquet, or JSON with COCO run lengths.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "standard",
+    system: Annotated[
+        str, typer.Option(help="Who made the predictions: their name in the records.")
+    ] = "yours",
+    out: Annotated[Path | None, typer.Option(help="Write the records to this JSON file.")] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Write what has to be predicted to this JSON file, and stop.")
+    ] = None,
+) -> None:
+    """Count anybody's masks under our protocols (docs/protocols.md)."""
+    from flmm.evaluation.score_cli import run
+
+    run(samples, predictions, protocol, system, out, template)

@@ -1,0 +1,134 @@
+"""Bring MLflow to what the result files say: idempotent, so a dead server or a deleted store loses nothing."""
+
+import time
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+
+from flmm.errors import StepError
+from flmm.files import write_json
+from flmm.params import Params
+from flmm.tracking import contents
+from flmm.tracking.contents import Content
+from flmm.tracking.store import STORE_ERRORS, Store, tracking_uri
+
+BATCH = 1000  # metrics that MLflow takes at once
+PARAM_BATCH = 100
+
+
+def track(params: Params, *, reports: Path) -> None:
+    """Write one parent run per backbone with one child per step, and ``tracking.json`` with their ids.
+
+    Runs of other configurations of the suite stay, tagged ``current=false``.
+
+    Raises:
+        InputError: a result file is missing or damaged.
+        StepError: the store does not answer.
+    """
+    store = Store.connect()
+    try:
+        runs = {backbone: _backbone(store, params, backbone, reports) for backbone in params.backbones}
+        ids = {run for entry in runs.values() for run in entry.values()}
+        for run in store.current(params.suite):
+            if run.info.run_id not in ids:
+                store.client.set_tag(run.info.run_id, "current", "false")
+                if run.info.status == "RUNNING":  # a training that was killed and never went on
+                    store.client.set_terminated(run.info.run_id, "KILLED")
+    except STORE_ERRORS as error:
+        raise StepError(
+            f"MLflow at {tracking_uri()} failed ({error}); the result files are complete, run `flmm track` again"
+        ) from error
+    pipelines = {backbone: contents.pipeline_key(params, backbone) for backbone in params.backbones}
+    record = {"uri": tracking_uri(), "experiment": store.experiment, "pipelines": pipelines, "runs": runs}
+    write_json(reports / "tracking.json", record)
+
+
+def _backbone(store: Store, params: Params, backbone: str, reports: Path) -> dict[str, str]:
+    parent = write(
+        store, params, backbone, "pipeline", contents.parent(params, backbone, reports), parent=None
+    )
+    runs = {"pipeline": parent}
+    for step in contents.STEPS:
+        runs[step] = write(
+            store, params, backbone, step, contents.child(params, backbone, step), parent=parent
+        )
+    return runs
+
+
+def identity(params: Params, backbone: str, step: str) -> tuple[str, str, dict[str, str]]:
+    """The key, the name and the tags of a run; ``step`` is ``pipeline`` for a backbone's parent run."""
+    pipeline = contents.pipeline_key(params, backbone)
+    name = backbone if step == "pipeline" else f"{backbone} {step}"
+    tags = {
+        "suite": params.suite,
+        "backbone": backbone,
+        "step": step,
+        "pipeline_key": pipeline,
+        "current": "true",
+    }
+    return f"{pipeline}-{step}", name, tags
+
+
+def write(
+    store: Store, params: Params, backbone: str, step: str, content: Content, *, parent: str | None
+) -> str:
+    """Make or complete one run and return its id; a run that already holds this content is only tagged."""
+    key, name, tags = identity(params, backbone, step)
+    run = store.ensure(key, name, tags, parent)
+    digest = content.digest()
+    if run.data.tags.get("content") == digest:
+        if run.data.tags.get("current") != "true":
+            store.client.set_tag(run.info.run_id, "current", "true")
+        return str(run.info.run_id)
+    if not _extends(store, run, content):
+        # The same configuration gave other numbers (a GPU need not repeat itself): the old run is no longer true.
+        store.client.delete_run(run.info.run_id)
+        run = store.ensure(key, name, tags, parent)
+    _fill(store, run, content)
+    store.client.log_batch(run.info.run_id, tags=[RunTag("content", digest), RunTag("current", "true")])
+    store.client.set_terminated(run.info.run_id, "FINISHED")
+    return str(run.info.run_id)
+
+
+def _extends(store: Store, run: Run, content: Content) -> bool:
+    """Whether everything that the run holds is also in the content."""
+    if any(content.params.get(name) != value for name, value in run.data.params.items()):
+        return False
+    return all(
+        history <= set(content.metrics.get(name, [])) for name, history in _histories(store, run).items()
+    )
+
+
+def _histories(store: Store, run: Run) -> dict[str, set[contents.Point]]:
+    return {
+        name: {(point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, name)}
+        for name in run.data.metrics
+    }
+
+
+def _fill(store: Store, run: Run, content: Content) -> None:
+    run_id, now = run.info.run_id, int(time.time() * 1000)
+    missing = [Param(name, value) for name, value in content.params.items() if name not in run.data.params]
+    for start in range(0, len(missing), PARAM_BATCH):
+        store.client.log_batch(run_id, params=missing[start : start + PARAM_BATCH])
+    known = _histories(store, run)
+    points = [
+        Metric(name, value, now, step)
+        for name, wanted in content.metrics.items()
+        for step, value in wanted
+        if (step, value) not in known.get(name, set())
+    ]
+    for start in range(0, len(points), BATCH):
+        store.client.log_batch(run_id, metrics=points[start : start + BATCH])
+    store.client.log_inputs(run_id, datasets=[_dataset(entry) for entry in content.data])
+    for path in content.artifacts:
+        if path.is_dir():
+            store.client.log_artifacts(run_id, str(path))
+        else:
+            store.client.log_artifact(run_id, str(path))
+
+
+def _dataset(entry: contents.Data) -> DatasetInput:
+    kind = "http" if entry.source.startswith("http") else "local"
+    dataset = Dataset(entry.name, entry.digest, kind, f'{{"uri": "{entry.source}"}}')
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", entry.context)])

@@ -1,0 +1,118 @@
+"""What one training step reads, and in which order.
+
+Legend: P phrases, h w image size in pixels, C channels and E side of SAM's embedding.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from flmm.cache.reader import AnswerDataset, CachedAnswer, read_manifest
+from flmm.data.sample import decode_rle
+from flmm.embed import EmbeddingStore
+from flmm.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainingImage:
+    """One answer about one image, its ``masks`` (P, h, w) uint8 0/1 and its ``embedding`` (1, C, E, E)."""
+
+    answer: CachedAnswer
+    masks: torch.Tensor
+    embedding: torch.Tensor
+
+
+class TrainingImages(Dataset[TrainingImage]):
+    """All answers of the training parts of one backbone, each with its masks and its image's embedding.
+
+    Raises:
+        InputError: no answers; a cache of another backbone; parts with different channels; a damaged file.
+    """
+
+    def __init__(self, manifests: Sequence[Path], embed_manifest: Path, backbone: str) -> None:
+        parts = [read_manifest(path) for path in manifests]
+        for part in parts:
+            if part.backbone != backbone:
+                raise InputError(f"{part.path}: attention of {part.backbone}, not of {backbone}")
+            if part.channels != parts[0].channels:
+                raise InputError(
+                    f"{part.path}: {part.channels} channels, but {parts[0].path} has {parts[0].channels}; "
+                    "run extract again"
+                )
+        self.answers = AnswerDataset(parts)
+        if not len(self.answers):
+            raise InputError(f"{', '.join(map(str, manifests))}: no answer to train on")
+        self.embeddings = EmbeddingStore(embed_manifest)
+        self.channels = parts[0].channels
+        self.phrases = sum(part.rows for part in parts)
+        # (L, D) of the frozen LMM's hidden states
+        self.layers, _, self.hidden_width = self.answers[0].phrases[0].hidden.shape
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, index: int) -> TrainingImage:
+        answer = self.answers[index]
+        masks = [decode_rle(phrase.rle, answer.height, answer.width) for phrase in answer.phrases]
+        return TrainingImage(
+            answer=answer,
+            masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
+            embedding=self.embeddings.lookup(answer.archive, answer.image),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The images of one optimiser step, by index; ``step`` (over all epochs) and ``epoch`` count from 1."""
+
+    step: int
+    epoch: int
+    images: tuple[int, ...]
+
+
+def plan(images: int, *, epochs: int, batch_size: int, seed: int) -> list[Batch]:
+    """Every step of a training: each epoch a permutation of all images; its last batch may be smaller.
+
+    The order is a function of the arguments alone, so that a resumed run knows what it has seen.
+    """
+    batches: list[Batch] = []
+    for epoch in range(1, epochs + 1):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(images, generator=generator).tolist()
+        for start in range(0, images, batch_size):
+            batches.append(Batch(len(batches) + 1, epoch, tuple(order[start : start + batch_size])))
+    return batches
+
+
+def share(batch: Batch, process: int, processes: int) -> tuple[tuple[int, ...], float]:
+    """The images of a batch that one process sees, and the weight of each image's loss there.
+
+    Data-parallel gradients are averaged over the processes: the weights make that the mean over the batch. A
+    process without an image (a small last batch) repeats one with weight 0, because all must take part.
+    """
+    mine = batch.images[process::processes]
+    return (mine, processes / len(batch.images)) if mine else (batch.images[:1], 0.0)
+
+
+def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> Iterator[TrainingImage]:
+    """Images in ``order``, read by this process (``workers`` 0) or by others in advance."""
+    # A generator of its own: making a loader must not draw from the global random state.
+    return iter(
+        DataLoader(
+            images,
+            batch_size=None,
+            sampler=order,  # type: ignore[arg-type]  # any sized iterable of indices
+            num_workers=workers,
+            collate_fn=_unchanged,
+            generator=torch.Generator(),
+        )
+    )
+
+
+def _unchanged(image: Any) -> Any:
+    return image

@@ -1,0 +1,148 @@
+"""``flmm train``: build a head, train it on one backbone's cached attention, write it (DESIGN 1.6)."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segment_anything.modeling import Sam
+from torch import nn
+
+from flmm.errors import InputError
+from flmm.files import sha256_file, sha256_of, write_json, write_text
+from flmm.heads.checkpoint import HeadConfig, save_head
+from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.sam import load_segmenter
+from flmm.keys import code_hash
+from flmm.params import Params
+from flmm.paths import raw
+from flmm.training.checkpoints import Checkpoints, Record
+from flmm.training.images import TrainingImages
+from flmm.training.progress import OnStep
+from flmm.training.trainer import LOSSES, Trainer, make_accelerator
+
+FINAL_STEPS = 50  # the summary's final losses are means over this many last steps
+PACE = {"checkpoint_every", "workers"}  # settings that cannot change a result: a run resumes across them
+
+
+def train(
+    params: Params,
+    backbone_name: str,
+    manifests: Sequence[Path],
+    embed_manifest: Path,
+    out: Path,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train a head; writes ``head.safetensors``, ``curves.jsonl``, ``summary.json``, ``timing.json``.
+
+    A killed run goes on from its last checkpoint (``out/checkpoints``) and ends with the same bytes, except
+    for ``timing.json``. ``on_step`` gets each step's record as it comes and may fail without harm. Runs on
+    the processes and devices that accelerate finds.
+
+    Raises:
+        InputError: a manifest, shard, embedding or segmenter cannot be used.
+        StepError: the loss is not finite, or the disk is full.
+    """
+    started = time.perf_counter()
+    images = TrainingImages(manifests, embed_manifest, backbone_name)
+    sam = load_segmenter(params.active.segmenter, raw(params))
+    _check_embeddings(images, sam, embed_manifest)
+    config = _head_config(params, backbone_name, images, sam)
+    head = build_head(
+        params.train.head,
+        channels=config.channels,
+        layers=config.layers,
+        hidden_width=config.hidden_width,
+        sam=sam,
+        seed=params.seed,
+    )
+    accelerator = make_accelerator(params.train)
+    trainer = Trainer(params.train, params.seed, head, images, accelerator)
+    key = _run_key(params, backbone_name, manifests, embed_manifest)
+    with accelerator.main_process_first():  # it tidies up; the others find what it left
+        checkpoints = Checkpoints(out / "checkpoints", key)
+        done, state = checkpoints.resume()
+    accelerator.wait_for_everyone()
+    trainer.run(checkpoints, state, on_step)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        records = checkpoints.records()
+        save_head(out / "head.safetensors", head, config)
+        write_text(out / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+        write_json(out / "summary.json", _summary(params, key, head, images, records))
+        write_json(
+            out / "timing.json",
+            {
+                "seconds": round(time.perf_counter() - started, 2),
+                "steps": len(trainer.plan) - done,
+                "resumed_after_step": done,
+                "device": str(accelerator.device),
+                "processes": accelerator.num_processes,
+            },
+        )
+        checkpoints.remove()
+
+
+def _check_embeddings(images: TrainingImages, sam: Sam, embed_manifest: Path) -> None:
+    found = (images.embeddings.manifest.channels, images.embeddings.manifest.side)
+    wanted = (sam.prompt_encoder.embed_dim, sam.prompt_encoder.image_embedding_size[0])
+    if found != wanted:
+        raise InputError(
+            f"{embed_manifest}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
+            f"{wanted[0]}, {wanted[1]}; run embed again"
+        )
+
+
+def _head_config(params: Params, backbone_name: str, images: TrainingImages, sam: Sam) -> HeadConfig:
+    return HeadConfig(
+        backbone=backbone_name,
+        segmenter=params.active.segmenter.name,
+        side=sam.image_encoder.img_size,
+        channels=images.channels,
+        layers=images.layers,
+        hidden_width=images.hidden_width,
+        base_channels=params.train.head.base_channels,
+        upsample=params.train.head.upsample,
+    )
+
+
+def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embed_manifest: Path) -> str:
+    """What a checkpoint belongs to: a SHA-256 over everything that decides the trained weights."""
+    return sha256_of(
+        {
+            "train": params.train.model_dump(exclude=PACE),
+            "seed": params.seed,
+            "backbone": backbone_name,
+            "segmenter": params.active.segmenter.model_dump(),
+            "data": [sha256_file(path) for path in (*manifests, embed_manifest)],
+            "code": code_hash("train"),
+        }
+    )
+
+
+def _summary(
+    params: Params, key: str, head: GroundingHead, images: TrainingImages, records: Sequence[Record]
+) -> dict[str, Any]:
+    """What was trained on what, without times: equal for equal runs."""
+    last = records[-FINAL_STEPS:]
+    parts = {
+        "mask_head": _count(head.mask_head),
+        "prompt_encoder": _count(head.sam.model["prompt_encoder"]),
+        "mask_decoder": _count(head.sam.model["mask_decoder"]),
+        "text": _count(head.text_proj) + head.text_layer_weights.numel(),
+    }
+    return {
+        "key": key,
+        "trainable_parameters": _count(head),
+        "trainable_parameters_by_part": parts,
+        "answers": len(images),
+        "phrases": images.phrases,
+        "epochs": params.train.epochs,
+        "steps": len(records),
+        "final": {name: sum(record[name] for record in last) / len(last) for name in ("loss", *LOSSES)},
+    }
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

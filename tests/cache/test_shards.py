@@ -1,0 +1,246 @@
+"""Shards give back what was written, lazily, and a damaged one is an error that names the file."""
+
+import dataclasses
+import errno
+import json
+import pickle
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.nn import functional
+
+from flmm.backbones.base import Observation
+from flmm.cache import reader, writer
+from flmm.cache.reader import AnswerDataset, merge_grids, read_answers, read_manifest
+from flmm.cache.schema import Formats, Manifest
+from flmm.cache.writer import ShardWriter, describe_shard, phrase_rows, write_shard
+from flmm.errors import InputError, StepError
+from flmm.protocols import answers
+
+from .conftest import COARSE, FINE, FORMATS, make_observation, make_sample
+
+Part = tuple[Manifest, list[Observation]]
+
+
+def test_answers_come_back_as_they_were_observed(part: Part) -> None:
+    manifest, observed = part
+    read = list(read_answers(read_manifest(manifest.path)))
+    assert [answer.answer_id for answer in read] == [observation.answer_id for observation in observed]
+    for answer, observation in zip(read, observed, strict=True):
+        assert (answer.archive, answer.height, answer.width, answer.protocol) == (
+            "train2014",
+            18,
+            32,
+            "train",
+        )
+        for number, phrase in enumerate(answer.phrases):
+            assert phrase.grids == (COARSE, FINE)
+            assert (phrase.target, phrase.text) == (observation.targets[number], observation.texts[number])
+            for maps, original in zip(phrase.attention, observation.attention, strict=True):
+                assert (maps - original[number]).abs().max() <= original.max() / 255 / 2 * 1.001
+            torch.testing.assert_close(phrase.hidden, observation.hidden[number], atol=5 / 127 / 2, rtol=0)
+
+
+def test_targets_keep_their_masks_and_flags(part: Part) -> None:
+    sample = make_sample(0)
+    phrases = next(read_answers(part[0])).phrases
+    for phrase, target in zip(phrases, sample.targets, strict=True):
+        assert (phrase.target_id, phrase.rle, phrase.category) == (
+            target.target_id,
+            target.rle,
+            target.category,
+        )
+        assert (phrase.is_thing, phrase.is_plural) == (target.is_thing, target.is_plural)
+
+
+def test_float16_is_the_finer_format(tmp_path: Path) -> None:
+    sample = make_sample(1)
+    answer = answers(sample, "train")[0]
+    observation = make_observation(sample, answer, 1)
+    formats = Formats("float16", "float16")
+    shard = write_shard(
+        tmp_path / "shard.parquet", [phrase_rows(sample, answer, observation, "train", 0, formats)]
+    )
+    manifest = Manifest("k", "b", "p", None, "h", {}, formats, 12, (shard,), tmp_path)
+    phrase = next(read_answers(manifest)).phrases[1]
+    torch.testing.assert_close(phrase.attention[1], observation.attention[1][1], atol=2**-11, rtol=0)
+
+
+def test_random_access_equals_reading_in_order(part: Part) -> None:
+    manifest, _ = part
+    dataset = AnswerDataset([manifest, manifest])
+    in_order = list(read_answers(manifest)) * 2
+    assert len(dataset) == len(in_order) == 12
+    for index in (11, 0, 5, 6, 3):
+        assert dataset[index].answer_id == in_order[index].answer_id
+        assert torch.equal(dataset[index].attention(), in_order[index].attention())
+
+
+def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[str] | None] = []
+    original = pq.ParquetFile.read_row_group
+
+    def spy(self: pq.ParquetFile, group: int, columns: list[str] | None = None) -> object:
+        read.append(columns)
+        return original(self, group, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    dataset = AnswerDataset([part[0]])
+    assert read == [["answer_id"]] * 2
+    first = dataset[0], dataset[1], dataset[0]
+    assert len(first) == 3 and read[2:] == [None]  # one row group, read once
+
+
+def test_forgotten_row_groups_are_read_again(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "LRU_BYTES", 1)
+    dataset = AnswerDataset([part[0]])
+    assert [dataset[index].image_id for index in (0, 5, 0, 4)] == [0, 5, 0, 4]
+    assert len(dataset._recent) == 1
+
+
+def test_a_dataset_travels_to_worker_processes(part: Part) -> None:
+    dataset = pickle.loads(pickle.dumps(AnswerDataset([part[0]])))
+    assert dataset[2].image_id == 2
+
+
+def test_an_answer_is_never_split_over_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "ROW_GROUP_BYTES", 1)
+    rows = []
+    for index in range(3):
+        sample = make_sample(index)
+        answer = answers(sample, "train")[0]
+        rows.append(phrase_rows(sample, answer, make_observation(sample, answer, index), "train", 0, FORMATS))
+    shard = write_shard(tmp_path / "shard.parquet", rows)
+    assert (shard.rows, shard.answers) == (6, 3)
+    groups = pq.ParquetFile(tmp_path / "shard.parquet")
+    assert [groups.read_row_group(group).num_rows for group in range(groups.num_row_groups)] == [2, 2, 2]
+    manifest = Manifest("k", "b", "p", None, "h", {}, FORMATS, 12, (shard,), tmp_path)
+    assert [answer.image_id for answer in read_answers(manifest)] == [0, 1, 2]
+
+
+def test_a_protocol_selects_its_own_and_shared_answers(tmp_path: Path) -> None:
+    rows = []
+    for index, protocol in enumerate(["paper", "standard", "both"]):
+        sample = make_sample(index)
+        answer = answers(sample, "paper")[0]
+        rows.append(
+            phrase_rows(sample, answer, make_observation(sample, answer, index), protocol, 0, FORMATS)
+        )
+    shard = write_shard(tmp_path / "shard.parquet", rows)
+    manifest = Manifest("k", "b", "p", None, "h", {}, FORMATS, 12, (shard,), tmp_path)
+    assert [answer.image_id for answer in read_answers(manifest, "paper")] == [0, 2]
+    assert [answer.image_id for answer in read_answers(manifest, "standard")] == [1, 2]
+    assert len(list(read_answers(manifest))) == 3
+
+
+def test_equal_content_is_equal_bytes(part: Part, tmp_path: Path) -> None:
+    manifest, observed = part
+    rows = []
+    for index in range(3):
+        sample = make_sample(index)
+        answer = answers(sample, "train", draw=0, seed=7)[0]
+        rows.append(phrase_rows(sample, answer, observed[index], "train", 0, FORMATS))
+    again = write_shard(tmp_path / "again" / "shard-00000.parquet", rows)
+    assert again == manifest.shards[0]
+
+
+def test_the_manifest_holds_no_path_and_counts_everything(part: Part) -> None:
+    text = part[0].path.read_text()
+    content = json.loads(text)
+    assert (content["rows"], content["answers"], content["schema_version"]) == (12, 6, 1)
+    assert str(part[0].folder) not in text
+    assert read_manifest(part[0].folder) == part[0]
+
+
+def test_a_shard_cut_in_half_is_named_with_the_remedy(part: Part) -> None:
+    path = part[0].folder / "shard-00001.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"shard-00001\.parquet.*delete it and run extract again"):
+        read_manifest(part[0].path)
+    with pytest.raises(InputError, match=r"shard-00001\.parquet"):
+        describe_shard(path)
+    with pytest.raises(InputError, match=r"shard-00001\.parquet"):
+        AnswerDataset([part[0]])
+
+
+def test_a_missing_shard_is_named(part: Part) -> None:
+    (part[0].folder / "shard-00000.parquet").unlink()
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: no such file"):
+        read_manifest(part[0].path)
+
+
+def test_a_changed_shard_fails_its_checksum(part: Part) -> None:
+    manifest = read_manifest(part[0].path)
+    manifest.verify()
+    other = dataclasses.replace(manifest.shards[1], file="shard-00000.parquet")
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: its SHA-256 differs"):
+        dataclasses.replace(manifest, shards=(other,)).verify()
+
+
+def test_a_damaged_byte_is_an_error_not_a_wrong_mask(part: Part) -> None:
+    path = part[0].folder / "shard-00000.parquet"
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(part_column(path, "attention"))
+    content[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"shard-00000\.parquet"):
+        list(read_answers(part[0]))
+
+
+def part_column(path: Path, name: str) -> int:
+    schema = pq.ParquetFile(path).metadata.row_group(0)
+    return next(index for index in range(schema.num_columns) if schema.column(index).path_in_schema == name)
+
+
+def test_another_schema_version_is_refused(part: Part) -> None:
+    content = json.loads(part[0].path.read_text())
+    part[0].path.write_text(json.dumps({**content, "schema_version": 99}))
+    with pytest.raises(InputError, match=r"manifest\.json: expected .*version 1.*found .*99"):
+        read_manifest(part[0].path)
+
+
+def test_an_error_while_writing_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"), ShardWriter(tmp_path / "shard.parquet") as shard:
+        sample = make_sample(0)
+        answer = answers(sample, "train")[0]
+        shard.write(phrase_rows(sample, answer, make_observation(sample, answer, 0), "train", 0, FORMATS))
+        raise RuntimeError("killed")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_step_error_that_names_the_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    sample = make_sample(0)
+    answer = answers(sample, "train")[0]
+    rows = phrase_rows(sample, answer, make_observation(sample, answer, 0), "train", 0, FORMATS)
+    with pytest.raises(StepError, match=r"cannot write .*shard\.parquet: No space left on device"):
+        write_shard(tmp_path / "shard.parquet", [rows])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_attention_that_is_not_finite_names_the_answer() -> None:
+    sample = make_sample(0)
+    answer = answers(sample, "train")[0]
+    observation = make_observation(sample, answer, 0)
+    observation.attention[0][1, 0, 0, 0] = float("nan")
+    with pytest.raises(
+        StepError, match=r"refcoco-train-0/train/0: attention of phrase 'object 1' is not finite"
+    ):
+        phrase_rows(sample, answer, observation, "train", 0, FORMATS)
+
+
+def test_grids_are_merged_coarse_first_on_the_fine_grid() -> None:
+    coarse, fine = torch.rand(3, 4, 4), torch.rand(2, 6, 8)
+    merged = merge_grids((coarse, fine))
+    assert merged.shape == (5, 6, 8)
+    torch.testing.assert_close(
+        merged[:3], functional.interpolate(coarse[None], size=(6, 8), mode="bilinear")[0]
+    )
+    assert torch.equal(merged[3:], fine)

@@ -1,0 +1,228 @@
+"""Upstream files to samples and questions: what comes out, and what is left out and counted."""
+
+import hashlib
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flmm.data.images import ImageStore
+from flmm.data.prepare import prepare
+from flmm.data.question import read_questions
+from flmm.data.sample import read_samples
+from flmm.errors import InputError
+from flmm.paths import question_part
+from tests.data.coco_files import (
+    HEIGHT,
+    WIDTH,
+    instances,
+    mmbench,
+    panoptic_png,
+    ref,
+    segment_map,
+    small_params,
+    upstream,
+    write_folder,
+    write_zips,
+)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_a_folder_and_the_upstream_zips_give_the_same_bytes_twice(tmp_path: Path) -> None:
+    params = small_params(exclude=False)
+    for out, raw in (
+        ("a", write_folder(tmp_path / "folder", upstream())),
+        ("b", write_zips(tmp_path / "zips", upstream())),
+        ("c", tmp_path / "zips"),
+    ):
+        prepare(params, raw, tmp_path / out)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b") == digests(tmp_path / "c")
+    parts = {"refcoco-train", "refcoco-val", "png-train", "png-val", "pope-random", "mmbench-dev"}
+    assert set(digests(tmp_path / "a")) == {f"{part}.parquet" for part in parts} | {"summary.json"}
+
+
+def test_the_summary_tells_what_is_in_every_part(tmp_path: Path) -> None:
+    returned = prepare(small_params(exclude=False), write_folder(tmp_path, upstream()), tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary == returned
+    sums = digests(tmp_path / "out")
+    for part, entry in summary["parts"].items():
+        assert entry["sha256"] == sums[f"{part}.parquet"]
+    keys = ("images", "samples", "targets", "sentences")
+    assert [summary["parts"]["refcoco-val"][key] for key in keys] == [2, 2, 3, 5]
+    assert [summary["parts"]["png-val"][key] for key in keys] == [1, 1, 3, 3]
+    assert summary["parts"]["pope-random"]["questions"] == 2
+
+
+def test_training_photographs_that_are_evaluated_are_left_out_and_counted(tmp_path: Path) -> None:
+    # Image 2 is in refcoco val, and in the training split of refcoco and of png.
+    files = upstream()
+    files["png_coco_train2017.json"] *= 2
+    files["png_coco_train2017.json"][1] = {**files["png_coco_train2017.json"][1], "image_id": "4"}
+    extra = deepcopy(files["annotations/panoptic_train2017.json"])
+    for key, record in (("images", {"id": 4}), ("annotations", {"image_id": 4})):
+        files["annotations/panoptic_train2017.json"][key].append({**extra[key][0], **record})
+    raw = write_folder(tmp_path, files)
+    for exclude, kept in ((True, [1, 1]), (False, [2, 2])):
+        summary = prepare(small_params(exclude=exclude), raw, tmp_path / "out")
+        parts = ("refcoco-train", "png-train")
+        assert [summary["parts"][part]["samples"] for part in parts] == kept
+        for part in parts:
+            assert summary["overlap"][part] == {
+                "evaluation_images": 1,
+                "samples": 1,
+                "excluded_samples": int(exclude),
+            }
+    prepare(small_params(), raw, tmp_path / "out")
+    assert {s.image_id for s in read_samples(tmp_path / "out" / "png-train.parquet")} == {4}
+
+
+def test_a_training_split_without_any_photograph_left_is_an_input_error(tmp_path: Path) -> None:
+    raw = write_folder(tmp_path, upstream())
+    with pytest.raises(InputError, match=r"png-train: no sample is left.*exclude_evaluation_images"):
+        prepare(small_params(), write_folder(raw, {"x": b""}), tmp_path / "out")
+    assert not (tmp_path / "out" / "png-train.parquet").exists()
+
+
+def samples(tmp_path: Path, part: str, files: dict[str, Any]) -> tuple[list[Any], dict[str, int]]:
+    summary = prepare(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
+    return read_samples(tmp_path / "out" / f"{part}.parquet"), summary["parts"][part]["skipped"]
+
+
+def test_refs_that_share_an_annotation_collapse_to_the_last_at_the_place_of_the_first(tmp_path: Path) -> None:
+    read, skipped = samples(tmp_path, "refcoco-val", upstream())
+    assert [sample.sample_id for sample in read] == ["refcoco-val-000000000002", "refcoco-val-000000000003"]
+    first, second = read[1].targets
+    assert (first.target_id, second.target_id) == ("30", "32")
+    assert first.sentences == ("the last name", "again", "the first name")
+    assert skipped == {}
+
+
+def test_a_referred_object_has_its_mask_lower_cased_sentences_and_photograph(tmp_path: Path) -> None:
+    read, _ = samples(tmp_path, "refcoco-train", upstream())
+    sample = read[0]
+    assert sample.targets[0].sentences == ("left square", "the square")
+    mask = sample.targets[0].mask(HEIGHT, WIDTH)
+    assert mask[2:8, 2:10].all() and mask.sum() == 48
+    assert (sample.archive, sample.image) == ("train2014", "COCO_train2014_000000000001.jpg")
+    assert ImageStore(tmp_path / "raw").open(sample.archive, sample.image).size == (WIDTH, HEIGHT)
+
+
+def test_umd_splits_are_read_by_their_own_names(tmp_path: Path) -> None:
+    files = upstream()
+    files["refcocog/refs(umd).p"] = [
+        ref(0, 10, "train", "a"),
+        ref(1, 20, "val", "b"),
+        ref(2, 30, "test", "c"),
+    ]
+    files["refcocog/instances.json"] = instances([1, 2, 3])
+    dataset = {"reader": "refcoco", "refs": "refs(umd).p", "splits": ["train", "val", "test"]}
+    params = small_params(datasets={"refcocog": dataset})
+    summary = prepare(params, write_folder(tmp_path / "raw", files), tmp_path / "out")
+    assert [summary["parts"][f"refcocog-{split}"]["samples"] for split in dataset["splits"]] == [1, 1, 1]
+
+
+def test_a_narrative_keeps_its_pieces_in_order_and_grounds_its_nouns(tmp_path: Path) -> None:
+    read, skipped = samples(tmp_path, "png-val", upstream())
+    (sample,) = read
+    pieces = [(piece.text, piece.target) for piece in sample.narrative]
+    assert pieces == [
+        ("I see", -1),
+        ("two people", 0),
+        ("and", -1),
+        ("a dog", 1),
+        ("on the", -1),
+        ("grass", 2),
+        ("under the sun", -1),
+        (".", -1),
+    ]
+    facts = [(t.sentences, t.category, t.is_thing, t.is_plural) for t in sample.targets]
+    assert facts == [
+        (("two people",), "person", True, True),
+        (("a dog",), "dog", True, False),
+        (("grass",), "grass", False, False),
+    ]
+    ids = segment_map()
+    assert np.array_equal(sample.targets[0].mask(HEIGHT, WIDTH), (ids == 1) | (ids == 300))
+    assert np.array_equal(sample.targets[2].mask(HEIGHT, WIDTH), ids == 5)
+    assert (sample.archive, sample.image, skipped) == ("val2017", "000000000003.jpg", {})
+
+
+def test_masks_without_pixels_are_left_out_and_counted(tmp_path: Path) -> None:
+    files = upstream()
+    ids = segment_map()
+    ids[ids == 70000] = 5
+    files["annotations/panoptic_val2017/000000000003.png"] = panoptic_png(ids)
+    files["refcoco/instances.json"]["annotations"][6]["segmentation"] = []  # annotation 30
+    files["refcoco/instances.json"]["annotations"][8]["segmentation"] = {
+        "counts": [HEIGHT * WIDTH],
+        "size": [HEIGHT, WIDTH],
+    }
+    read, skipped = samples(tmp_path, "png-val", files)
+    assert [t.sentences[0] for t in read[0].targets] == ["two people", "grass"]
+    assert read[0].narrative[3].target == -1
+    assert skipped == {"target: mask without pixels": 1}
+    read, skipped = samples(tmp_path, "refcoco-val", files)
+    assert [sample.image_id for sample in read] == [2]
+    assert skipped == {"target: mask without pixels": 2, "sample: no target left": 1}
+
+
+def test_words_that_cannot_be_grounded_are_counted(tmp_path: Path) -> None:
+    files = upstream()
+    pieces = files["png_coco_val2017.json"][0]["segments"]
+    pieces[3]["noun"] = False
+    pieces[5]["utterance"] = " "
+    files["refcoco/refs(unc).p"].append(ref(9, 31, "val", "", "  "))
+    files["refcoco/refs(unc).p"][4]["sentences"].append({"raw": " ", "sent": "", "tokens": []})
+    read, skipped = samples(tmp_path, "png-val", files)
+    assert len(read[0].targets) == 1
+    assert skipped == {
+        "target: segments on words that are not a noun": 1,
+        "target: no words": 1,
+    }
+    read, skipped = samples(tmp_path, "refcoco-val", files)
+    assert skipped == {"sentence: empty": 3, "target: no words": 1}
+
+
+def test_questions_keep_their_words_pictures_and_rotations(tmp_path: Path) -> None:
+    prepare(small_params(exclude=False), write_folder(tmp_path / "raw", upstream()), tmp_path / "out")
+    first, second = read_questions(tmp_path / "out" / "mmbench-dev.parquet")
+    assert (first.group, second.group) == ("7", "7")
+    assert (first.options, first.answer) == (("dog", "cat"), "A")
+    assert (second.options, second.answer) == (("cat", "dog"), "B")
+    assert first.text == "What is\nit?" and first.category == "scene"
+    assert first.image_bytes == second.image_bytes and first.image_bytes.startswith(b"\xff\xd8")
+    yes, no = read_questions(tmp_path / "out" / "pope-random.parquet")
+    assert (yes.archive, yes.image, yes.answer) == ("val2014", "COCO_val2014_000000000003.jpg", "yes")
+    assert (no.answer, no.options, no.group) == ("no", (), "2")
+
+
+def test_optional_mmbench_columns_may_be_absent(tmp_path: Path) -> None:
+    files = upstream()
+    files["MMBench_DEV_EN.tsv"] = [
+        {key: value for key, value in row.items() if key not in ("hint", "category", "C", "D", "split")}
+        for row in mmbench()
+    ]
+    prepare(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
+    first, _ = read_questions(tmp_path / "out" / "mmbench-dev.parquet")
+    assert (first.hint, first.category) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("coco_pope_random.json", "pope-random"),
+        ("MMBench_DEV_EN.tsv", "mmbench-dev"),
+        ("MMBench_DEV_EN_V11.tsv", "mmbench-dev_v11"),
+        ("MMBench_DEV_CN.tsv", "mmbench-dev_cn"),
+        ("val2017.zip", None),
+    ],
+)
+def test_a_source_of_questions_names_its_part(file: str, part: str | None) -> None:
+    assert question_part(file) == part

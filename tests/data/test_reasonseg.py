@@ -1,0 +1,145 @@
+"""ReasonSeg: LISA's polygons become its masks, short queries its question, and damaged files a clear error."""
+
+import copy
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flmm.data.reasonseg import ReasonSeg, _Shape, paint, question
+from flmm.data.sample import Sample
+from flmm.errors import InputError
+from tests.data.test_mutations import mutate
+
+HEIGHT, WIDTH = 30, 40
+SQUARE = [[5, 5], [24, 5], [24, 24], [5, 24]]
+INNER = [[10, 10], [14, 10], [14, 14], [10, 14]]
+
+
+def jpeg() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (WIDTH, HEIGHT), (90, 120, 60)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def annotation(**changes: Any) -> dict[str, Any]:
+    shapes = [
+        {"label": "ignore", "labels": ["ignore"], "shape_type": "polygon", "points": INNER},
+        {"label": "target", "labels": ["target"], "shape_type": "polygon", "points": SQUARE},
+        {"label": "flag", "labels": ["flag"], "shape_type": "polygon", "points": INNER},
+    ]
+    return copy.deepcopy(
+        {"text": ["What is warm?", "Which is hot?"], "is_sentence": True, "shapes": shapes, **changes}
+    )
+
+
+def write(raw: Path, annotations: list[Any], folder: str = "val") -> Path:
+    with zipfile.ZipFile(raw / "ReasonSeg_val.zip", "w") as archive:
+        for number, each in enumerate(annotations):
+            data = each if isinstance(each, bytes) else json.dumps(each).encode()
+            archive.writestr(f"{folder}/{number}.json", data)
+            archive.writestr(f"{folder}/{number}.jpg", jpeg())
+        archive.writestr("explanatory/train.json", "[]")  # no photograph beside it
+    return raw
+
+
+def read(raw: Path) -> tuple[list[Sample], Counter[str]]:
+    skipped: Counter[str] = Counter()
+    return list(ReasonSeg(raw, "reasonseg").samples("val", set(), skipped)), skipped
+
+
+def test_the_smaller_polygon_lies_on_top_and_flags_are_counted(tmp_path: Path) -> None:
+    (sample,), skipped = read(write(tmp_path, [annotation()]))
+    target = sample.targets[0]
+    mask, ignored = target.mask(HEIGHT, WIDTH), target.ignored(HEIGHT, WIDTH)
+    assert mask.sum() == 20 * 20 - 5 * 5 and ignored.sum() == 5 * 5  # the outline belongs to a polygon
+    assert not (mask & ignored).any()
+    assert (sample.question, target.category) == ("What is warm?", "long query")
+    assert (sample.archive, sample.image) == ("ReasonSeg_val", "val/0.jpg")
+    assert skipped["shape: a label that marks no region"] == 1
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["target", "ignore", "Ignore this"]),
+            st.tuples(st.integers(0, 30), st.integers(0, 20), st.integers(1, 9), st.integers(1, 9)),
+        ),
+        max_size=5,
+    )
+)
+def test_painting_boxes_is_what_a_plain_loop_paints(
+    boxes: list[tuple[str, tuple[int, int, int, int]]],
+) -> None:
+    shapes = [
+        _Shape(label, [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]) for label, (x, y, w, h) in boxes
+    ]
+    canvas = np.zeros((HEIGHT, WIDTH), dtype=int)
+    for label, (x, y, w, h) in sorted(boxes, key=lambda box: (box[1][2] + 1) * (box[1][3] + 1))[::-1]:
+        canvas[y : y + h + 1, x : x + w + 1] = 255 if "ignore" in label.lower() else 1
+    target, ignored = paint(shapes, HEIGHT, WIDTH, "here")
+    assert (target == (canvas == 1)).all() and (ignored == (canvas == 255)).all()
+
+
+def test_the_outline_belongs_to_a_polygon() -> None:
+    """OpenCV draws it of its own; a polygon of two corners is a line, of one a pixel."""
+    line, _ = paint([_Shape("target", [(5, 5), (20, 12)])], HEIGHT, WIDTH, "here")
+    assert line.sum() == 16 and line[5, 5] and line[12, 20]
+    dot, _ = paint([_Shape("target", [(3, 4)])], HEIGHT, WIDTH, "here")
+    assert dot.sum() == 1 and dot[4, 3]
+
+
+def test_a_short_query_is_asked_as_lisa_asks_it() -> None:
+    assert question("the warm thing ", is_sentence=False) == "What is the warm thing in this image?"
+    assert question("What is warm?", is_sentence=True) == "What is warm?"
+
+
+def test_windows_text_a_folder_and_an_empty_target(tmp_path: Path) -> None:
+    raw = json.dumps(annotation(text=["What is caf\u00e9?"], shapes=[]), ensure_ascii=False).encode("cp1252")
+    (sample,), _ = read(write(tmp_path, [raw]))
+    assert sample.question == "What is caf\u00e9?"
+    assert not sample.targets[0].mask(HEIGHT, WIDTH).any()
+    with zipfile.ZipFile(tmp_path / "ReasonSeg_val.zip") as archive:
+        archive.extractall(tmp_path / "ReasonSeg_val")
+    (tmp_path / "ReasonSeg_val.zip").unlink()
+    assert read(tmp_path)[0] == [sample]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([b"{"], "0.json: "),
+        ([annotation(shapes=[{"label": "target", "points": [[900, 1]]}])], "far outside"),
+        ([annotation(shapes=[{"label": "target", "points": []}])], "points"),
+        ([], "holds no pair"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, content: list[Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path, content))
+
+
+def test_an_annotation_without_a_question_is_counted(tmp_path: Path) -> None:
+    samples, skipped = read(write(tmp_path, [annotation(text=[" "]), annotation()]))
+    assert len(samples) == 1 and skipped["sample: no question"] == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_mutated_file_is_an_error_or_a_sample(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    changed = mutate(data.draw, annotation(), rows=False)
+    try:
+        samples, skipped = read(write(tmp_path_factory.mktemp("raw"), [changed]))
+    except InputError:
+        return
+    assert len(samples) + skipped["sample: no question"] == 1

@@ -1,0 +1,144 @@
+"""How answers in words are read and counted."""
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from flmm.data.question import Question
+from flmm.evaluation import mmbench, pope
+from flmm.evaluation.answers import answer_records
+from flmm.evaluation.qa import ANSWER_SCHEMA, facts
+
+
+def question(**changes: Any) -> Question:
+    plain = {
+        "question_id": "1", "group": "1", "text": "Is there a star in the image?", "hint": "", "options": (),
+        "answer": "yes", "category": "", "archive": "val2014", "image": "a.jpg", "image_bytes": b"",
+    }  # fmt: skip
+    return Question(**{**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("answer", "yes"),
+    [
+        ("yes", True),
+        ("Yes, there is.", True),
+        ("no", False),
+        ("No", False),
+        ("No, there is not.", False),
+        ("There is no star. Yes.", False),
+        ("Yes. There is no star.", True),  # only the first sentence counts
+        ("It is not there", False),
+        ("not, really", False),
+        ("NO", True),  # upstream's rule knows three spellings
+        ("nothing", True),
+        ("cannot say", True),
+        ("", True),
+        (". no", True),
+    ],
+)
+def test_pope_answers_are_read_by_the_upstream_rule(answer: str, yes: bool) -> None:
+    assert pope.says_yes(answer) is yes
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        ("b", "B"),
+        (" B.\n", "B"),
+        ("(B)", "B"),
+        ("B)", "B"),
+        ("B. red square", "B"),
+        ("(B) red square", "B"),
+        ("B: whatever", "B"),
+        ("red square", "B"),
+        ("Red square.", "B"),
+        ("A red square", None),  # an article
+        ("D", None),  # there are three options
+        ("D. red square", None),
+        ("red square or blue circle", None),
+        ("", None),
+        ("I cannot tell", None),
+    ],
+)
+def test_an_option_is_chosen_by_letter_or_whole_text(answer: str, letter: str | None) -> None:
+    assert mmbench.option_letter(answer, ["blue circle", "red square", "star"]) == letter
+
+
+def test_an_option_text_that_is_a_letter_does_not_outrank_the_letter() -> None:
+    assert mmbench.option_letter("A", ["B", "A"]) == "A"
+    assert mmbench.option_letter("same", ["same", "same"]) is None
+
+
+def test_the_prompts_are_the_published_wording() -> None:
+    assert pope.prompt(question()) == (
+        "Is there a star in the image?\nAnswer the question using a single word or phrase."
+    )
+    choice = question(text="What is it?", hint="Look up.", options=("a dog", "a cat"), answer="B")
+    assert mmbench.prompt(choice) == (
+        "Look up.\nWhat is it?\nA. a dog\nB. a cat\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+    assert mmbench.prompt(question(text="What?", options=("x", "y"))).startswith("What?\nA. x\nB. y\n")
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    plain = {
+        "question_id": "1", "group": "1", "category": "c", "split": "dev", "text": "?", "options": ["x", "y"],
+        "label": "A", "answer_plain": "A", "answer_attached": "A", "tokens_plain": [1],
+        "tokens_attached": [1],
+        "masks": 1,
+    }  # fmt: skip
+    return {**plain, **changes}
+
+
+def test_mmbench_counts_questions_by_all_their_rotations_overall_and_per_category() -> None:
+    rows = [
+        row(group="1", category="colour"),
+        row(group="1", category="", label="B", answer_plain="y"),  # a rotation may lack the category
+        row(group="2", category="shape"),
+        row(group="2", category="shape", label="B", answer_plain="who knows"),
+    ]
+    assert mmbench.scores(rows, "answer_plain") == {
+        "circular_accuracy": 0.5,
+        "circular_accuracy/colour": 1.0,
+        "circular_accuracy/shape": 0.0,
+        "plain_accuracy": 0.75,
+    }
+
+
+def test_answers_of_the_plain_and_of_the_attached_model_become_records_of_their_own() -> None:
+    rows = [
+        row(split="random", options=[], label="yes", answer_plain="yes", answer_attached="yes"),
+        row(
+            split="random",
+            options=[],
+            label="no",
+            answer_plain="no",
+            answer_attached="yes",
+            tokens_attached=[2],
+        ),
+        row(split="popular", options=[], label="no", answer_plain="no", answer_attached="no"),
+    ]
+    table = pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA)
+    records = answer_records(table, suite="shapes", backbone="b", benchmark="pope")
+    found = {(r["head"], r["split"], r["metric"]): r["value"] for r in records}
+    assert found["none", "random", "accuracy"] == 1.0
+    assert found["unet+sam", "random", "accuracy"] == 0.5
+    assert found["unet+sam", "random", "answers_equal"] == 0.5
+    assert found["unet+sam", "popular", "answers_equal"] == 1.0
+    assert ("none", "random", "answers_equal") not in found
+    assert {r["protocol"] for r in records} == {"upstream"}
+
+
+def test_a_changed_answer_and_changed_weights_are_reported_as_facts() -> None:
+    same = [row(), row()]
+    assert facts(same, "x", "x") == {
+        "answers": 2, "answers_equal": 2, "masks": 2, "weights_hash_before": "x", "weights_hash_after": "x",
+        "equal": True,
+    }  # fmt: skip
+    assert facts(same, "x", "y")["equal"] is False
+    changed = facts([*same, row(tokens_attached=[1, 2])], "x", "x")
+    assert (changed["answers"], changed["answers_equal"], changed["equal"]) == (3, 2, False)

@@ -1,0 +1,246 @@
+"""The whole step on tiny random models: real LMM, real head, real files."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+
+from flmm.data.question import Question, write_questions
+from flmm.data.sample import write_samples
+from flmm.embed import embed
+from flmm.errors import InputError
+from flmm.evaluation import evaluate
+from flmm.evaluation.predictions import PREDICTION_SCHEMA
+from flmm.evaluation.qa import ANSWER_SCHEMA
+from flmm.evaluation.score import score
+from flmm.files import write_table
+from flmm.heads.checkpoint import HeadConfig, save_head
+from flmm.heads.model import build_head
+from flmm.heads.sam import build_sam
+from flmm.params import Head, Params, parse_params
+from flmm.paths import question_parts, samples
+from tests.evaluation.conftest import (
+    CHANNELS,
+    HEADS,
+    HEIGHT,
+    HIDDEN,
+    LAYERS,
+    WIDTH,
+    make_question,
+    make_sample,
+    write_part,
+)
+from tests.tiny_models import save_llava
+
+PROJECT = Path(__file__).resolve().parents[2]
+TINY_SAM: dict[str, Any] = {
+    "img_size": 48,
+    "patch_size": 8,
+    "encoder": {
+        "depth": 1, "embed_dim": 16, "num_heads": 2, "global_attn_indexes": [0], "window_size": 4,
+        "out_chans": 16,
+    },
+    "prompt": {"embed_dim": 16, "mask_in_chans": 8},
+    "decoder": {
+        "transformer_depth": 1, "mlp_dim": 16, "num_heads": 2, "iou_head_depth": 2, "iou_head_hidden_dim": 8,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder in which everything before ``evaluate`` has run."""
+
+    root: Path
+    params: Params
+
+    def evaluate(
+        self, benchmark: str, *, head: str = "head.safetensors", parts: list[str] | None = None
+    ) -> Path:
+        out = self.root / "results" / benchmark
+        names = ["refcoco-val", "png-val", "refcoco-train"] if parts is None else parts
+        evaluate(
+            self.params,
+            "shapes-llava",
+            benchmark,
+            head_path=self.root / head,
+            extract_manifests=[self.root / "extract" / name / "manifest.json" for name in names],
+            embed_manifest=self.root / "embed" / "key" / "manifest.json",
+            raw=self.root / "raw",
+            out=out,
+        )
+        return out
+
+
+def params_in(root: Path) -> Params:
+    """The project's own params with one split per dataset and the tiny models."""
+    raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    raw["evaluate"].update(overlays=5, max_new_tokens=5, device="cpu")
+    raw["embed"]["device"] = "cpu"
+    suite = raw["suites"]["shapes"]
+    suite["segmenter"] = {"name": "tiny", "checkpoint": str(root / "sam")}
+    for dataset in suite["datasets"].values():
+        dataset["splits"] = ["train", "val"] if dataset["reader"] in ("refcoco", "png") else ["val"]
+    raw["catalogue"]["shapes-llava"]["model"] = str(root / "llava")
+    return parse_params(raw)
+
+
+def write_head(
+    path: Path, sam: Any, *, channels: int, layers: int, width: int, backbone: str = "shapes-llava"
+) -> None:
+    sizes = Head(base_channels=4, upsample=16)
+    head = build_head(sizes, channels=channels, layers=layers, hidden_width=width, sam=sam, seed=99)
+    config = HeadConfig(
+        backbone=backbone, segmenter="tiny", side=48, channels=channels, layers=layers, hidden_width=width,
+        base_channels=4, upsample=16,
+    )  # fmt: skip
+    save_head(path, head, config)
+
+
+def picture(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+
+
+def write_question_parts(params: Params) -> None:
+    encoded = io.BytesIO()
+    picture(8).save(encoded, format="PNG")
+    for part in question_parts(params):
+        questions = []
+        for number in range(4):
+            mmbench = part == "mmbench-dev"
+            questions.append(
+                Question(
+                    question_id=str(number), group=str(number % 2),
+                    text=f"Is there a thing {number} in the image?",
+                    hint="", options=("a star", "a dog") if mmbench else (), answer="A" if mmbench else "yes",
+                    category="c" if mmbench else "", archive="" if mmbench else "train2014",
+                    image="" if mmbench else f"COCO_train2014_{number % 3:012d}.jpg",
+                    image_bytes=encoded.getvalue() if mmbench else b"",
+                )
+            )  # fmt: skip
+        write_questions(samples(params, part), questions)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("project")
+    (root / "sam").mkdir()
+    torch.manual_seed(0)
+    sam = build_sam(TINY_SAM)
+    save_file(sam.state_dict(), root / "sam" / "model.safetensors")
+    (root / "sam" / "config.json").write_text(json.dumps(TINY_SAM))
+    save_llava(root / "llava")
+    params = params_in(root)
+    (root / "raw" / "train2014").mkdir(parents=True)
+    for index in range(3):
+        picture(index).save(root / "raw" / "train2014" / f"COCO_train2014_{index:012d}.jpg")
+    for dataset in ("refcoco", "png"):
+        made = [make_sample(index, dataset=dataset) for index in range(3)]
+        write_part(root / "extract" / f"{dataset}-val", f"{dataset}-val", made)
+        trained = [make_sample(index, dataset=dataset, split="train") for index in range(3)]
+        write_part(root / "extract" / f"{dataset}-train", f"{dataset}-train", trained)
+        write_samples(root / f"{dataset}.parquet", made)
+    embed(params, [root / "refcoco.parquet", root / "png.parquet"], root / "raw", root / "embed" / "key")
+    write_head(root / "head.safetensors", sam, channels=CHANNELS, layers=LAYERS, width=HIDDEN)
+    write_head(root / "llava.safetensors", sam, channels=12, layers=3, width=32)
+    write_head(root / "foreign.safetensors", sam, channels=12, layers=3, width=32, backbone="other")
+    return Project(root, params)
+
+
+@pytest.fixture
+def project(built: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.chdir(built.root)
+    write_question_parts(built.params)
+    return built
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "dataset", "metric"), [("res", "refcoco", "cIoU"), ("png", "png", "AR")]
+)
+def test_grounding_writes_everything_it_promises(
+    project: Project, benchmark: str, dataset: str, metric: str
+) -> None:
+    out = project.evaluate(benchmark)
+    records = json.loads((out / "metrics.json").read_text())
+    assert {r["head"] for r in records} == HEADS
+    assert {r["protocol"] for r in records} == {"paper", "standard"}
+    assert {(r["benchmark"], r["split"], r["suite"]) for r in records} == {(dataset, "val", "shapes")}
+    assert metric in {r["metric"] for r in records}
+    assert all(0 <= r["value"] <= 100 for r in records)
+    assert pq.read_schema(out / "predictions.parquet").equals(PREDICTION_SCHEMA)
+    assert len(json.loads((out / "overlays.json").read_text())) == 5
+    assert len(list((out / "overlays").glob("*.png"))) == 5
+
+
+def test_two_evaluations_write_equal_bytes(project: Project) -> None:
+    first = {path.name: path.read_bytes() for path in project.evaluate("res").rglob("*.*")}
+    second = {path.name: path.read_bytes() for path in project.evaluate("res").rglob("*.*")}
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "metrics"), [("reasonseg", {"gIoU", "cIoU"}), ("viscot", {"gIoU", "Pr@0.5"})]
+)
+def test_the_lmm_answers_and_its_own_words_are_grounded(
+    project: Project, benchmark: str, metrics: set[str]
+) -> None:
+    asked = [make_question(index, benchmark) for index in range(3)]
+    write_samples(samples(project.params, f"{benchmark}-val"), asked)
+    out = project.evaluate(benchmark, head="llava.safetensors", parts=["refcoco-train"])
+    records = json.loads((out / "metrics.json").read_text())
+    assert {r["head"] for r in records} == HEADS
+    assert {(r["benchmark"], r["protocol"]) for r in records} == {(benchmark, "answer-then-ground")}
+    assert {r["metric"] for r in records} == metrics
+    assert all(0 <= r["value"] <= 100 for r in records)
+    rows = pq.read_table(out / "predictions.parquet").to_pylist()
+    assert len(rows) == 3 * len(HEADS)
+    assert all(row["text"].startswith("Which is it?") for row in rows)
+    refined = pq.read_table(out / "predictions.parquet", filters=[("head", "=", "unet+sam")])
+    write_table(out / "refined.parquet", refined)
+    scored = {
+        r["metric"]: r["value"] for r in score(asked, out / "refined.parquet", "standard", "same").records
+    }
+    assert scored == {r["metric"]: r["value"] for r in records if r["head"] == "unet+sam"}
+    assert len(json.loads((out / "overlays.json").read_text())) == 3
+
+
+def test_a_head_for_other_attention_is_refused(project: Project) -> None:
+    write_samples(samples(project.params, "reasonseg-val"), [make_question(0, "reasonseg")])
+    with pytest.raises(InputError, match="trained on 6 attention channels, but the backbone gives 12"):
+        project.evaluate("reasonseg", parts=["refcoco-train"])
+
+
+@pytest.mark.parametrize("benchmark", ["pope", "mmbench"])
+def test_answers_with_the_head_attached_equal_the_plain_ones_and_weights_stay(
+    project: Project, benchmark: str
+) -> None:
+    out = project.evaluate(benchmark, head="llava.safetensors", parts=[])
+    facts = json.loads((out / "facts.json").read_text())
+    assert facts["answers"] == facts["answers_equal"] == (12 if benchmark == "pope" else 4)
+    assert facts["weights_hash_before"] == facts["weights_hash_after"]
+    assert facts["equal"] is True
+    assert facts["masks"] > 0
+    assert pq.read_schema(out / "answers.parquet").equals(ANSWER_SCHEMA)
+    records = json.loads((out / "metrics.json").read_text())
+    assert {r["head"] for r in records} == {"none", "unet+sam"}
+    assert {r["value"] for r in records if r["metric"] == "answers_equal"} == {1.0}
+    assert all(0 <= r["value"] <= 1 for r in records)
+
+
+def test_a_head_of_another_backbone_is_refused(project: Project) -> None:
+    with pytest.raises(InputError, match="trained for backbone other"):
+        project.evaluate("pope", head="foreign.safetensors")
+
+
+def test_attention_that_was_not_extracted_is_named(project: Project) -> None:
+    with pytest.raises(InputError, match="no attention of refcoco-val"):
+        project.evaluate("res", parts=["png-val"])

@@ -1,0 +1,77 @@
+"""A random SAM and a head of a few thousand weights: real modules, tiny sizes."""
+
+from typing import Any
+
+import pytest
+import torch
+from segment_anything.modeling import Sam
+
+from flmm.backbones.base import Grid
+from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.data.geometry import letterbox
+from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.sam import build_sam
+from flmm.params import Head
+
+CHANNELS, LAYERS, WIDTH = 6, 3, 10
+HEIGHT, IMAGE_WIDTH = 40, 60
+
+TINY_SAM: dict[str, Any] = {
+    "img_size": 48,
+    "patch_size": 8,
+    "encoder": {
+        "depth": 2,
+        "embed_dim": 16,
+        "num_heads": 2,
+        "global_attn_indexes": [1],
+        "window_size": 4,
+        "out_chans": 16,
+    },
+    "prompt": {"embed_dim": 16, "mask_in_chans": 8},
+    "decoder": {
+        "transformer_depth": 1,
+        "mlp_dim": 16,
+        "num_heads": 2,
+        "iou_head_depth": 2,
+        "iou_head_hidden_dim": 8,
+    },
+}
+
+
+def make_head(sam: Sam, *, seed: int = 1, channels: int = CHANNELS) -> GroundingHead:
+    sizes = Head(base_channels=4, upsample=16)
+    return build_head(sizes, channels=channels, layers=LAYERS, hidden_width=WIDTH, sam=sam, seed=seed)
+
+
+@pytest.fixture
+def sam() -> Sam:
+    torch.manual_seed(0)
+    return build_sam(TINY_SAM)
+
+
+@pytest.fixture
+def head(sam: Sam) -> GroundingHead:
+    return make_head(sam)
+
+
+@pytest.fixture
+def answer() -> CachedAnswer:
+    """Four phrases of 2, 1, 2 and 3 tokens about a letterboxed landscape image."""
+    generator = torch.Generator().manual_seed(5)
+    grid = Grid("image", 8, 8, letterbox(HEIGHT, IMAGE_WIDTH, 64))
+    phrases = tuple(
+        CachedPhrase(
+            target=index,
+            target_id=str(index),
+            text=f"phrase {index}",
+            attention=(torch.rand(CHANNELS, 8, 8, generator=generator),),
+            grids=(grid,),
+            hidden=torch.randn(LAYERS, tokens, WIDTH, generator=generator),
+            rle="",
+            category="circle",
+            is_thing=True,
+            is_plural=False,
+        )
+        for index, tokens in enumerate((2, 1, 2, 3))
+    )
+    return CachedAnswer("s", "s/train/0", "train2014", "a.jpg", 1, HEIGHT, IMAGE_WIDTH, "train", 0, phrases)

@@ -1,0 +1,104 @@
+"""Saved heads come back exactly, and foreign files are refused by name."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from segment_anything.modeling import Sam
+
+from flmm.cache.reader import CachedAnswer
+from flmm.errors import InputError
+from flmm.heads.checkpoint import HeadConfig, load_head, load_published, read_config, save_head
+from flmm.heads.model import GroundingHead
+from flmm.heads.sam import build_sam
+from tests.heads.conftest import CHANNELS, LAYERS, TINY_SAM, WIDTH, make_head
+
+CONFIG = HeadConfig(
+    backbone="shapes-llava",
+    segmenter="shapes-sam",
+    side=48,
+    channels=CHANNELS,
+    layers=LAYERS,
+    hidden_width=WIDTH,
+    base_channels=4,
+    upsample=16,
+)
+
+
+@torch.no_grad()
+def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
+    tmp_path: Path, sam: Sam, head: GroundingHead, answer: CachedAnswer
+) -> None:
+    first, second, embedding = (
+        tmp_path / "a.safetensors",
+        tmp_path / "b.safetensors",
+        torch.randn(1, 16, 6, 6),
+    )
+    save_head(first, head, CONFIG)
+    loaded = load_head(first, build_sam(TINY_SAM))
+    assert read_config(first) == CONFIG
+    assert not loaded.training
+    for ours, theirs in zip(
+        vars(head(answer, embedding)).values(), vars(loaded(answer, embedding)).values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    save_head(second, loaded, CONFIG)
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
+def test_a_head_with_a_missing_or_extra_key_is_refused_naming_it(
+    tmp_path: Path, sam: Sam, head: GroundingHead, change: str
+) -> None:
+    path = tmp_path / "head.safetensors"
+    save_head(path, head, CONFIG)
+    weights = load_file(path)
+    if change == "missing":
+        del weights["text_proj.bias"]
+    else:
+        weights["text_proj.scale"] = torch.ones(1)
+    save_file(weights, path, metadata={"flmm_head": CONFIG.model_dump_json()})
+    with pytest.raises(InputError, match=rf"{change}: text_proj\.(bias|scale)"):
+        load_head(path, sam)
+
+
+def test_a_head_of_another_segmenter_is_refused(tmp_path: Path, head: GroundingHead) -> None:
+    path = tmp_path / "head.safetensors"
+    save_head(path, head, CONFIG)
+    with pytest.raises(InputError, match=r"shapes-sam of 48 pixels, this one has 64"):
+        load_head(path, build_sam({**TINY_SAM, "img_size": 64}))
+
+
+def test_a_file_without_our_metadata_or_with_a_broken_one_is_refused(tmp_path: Path, sam: Sam) -> None:
+    path = tmp_path / "head.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="not a head saved by `flmm train`"):
+        load_head(path, sam)
+    save_file({"a": torch.zeros(1)}, path, metadata={"flmm_head": '{"backbone": "x"}'})
+    with pytest.raises(InputError, match="metadata segmenter"):
+        load_head(path, sam)
+    with pytest.raises(InputError, match="no such file"):
+        load_head(tmp_path / "none.safetensors", sam)
+
+
+def test_a_published_file_with_a_foreign_key_or_without_a_part_is_refused(tmp_path: Path, sam: Sam) -> None:
+    path, state = tmp_path / "published.pth", make_head(sam).state_dict()
+    torch.save({"state_dict": {**state, "llava.embed.weight": torch.zeros(1)}}, path)
+    with pytest.raises(InputError, match=r"llava\.embed\.weight"):
+        load_published(path)
+    torch.save({"state_dict": {name: value for name, value in state.items() if "text" not in name}}, path)
+    with pytest.raises(InputError, match=r"text_proj\., text_layer_weights"):
+        load_published(path)
+
+
+def test_a_published_file_saved_by_a_parallel_wrapper_loads(tmp_path: Path, sam: Sam) -> None:
+    path, state = tmp_path / "published.pth", make_head(sam).state_dict()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
+    assert load_published(path).keys() == state.keys()
+
+
+def test_only_trained_tensors_are_saved(tmp_path: Path, head: GroundingHead) -> None:
+    save_head(tmp_path / "head.safetensors", head, CONFIG)
+    parts = {name.split(".")[0] for name in load_file(tmp_path / "head.safetensors")}
+    assert parts == {"mask_head", "sam", "text_proj", "text_layer_weights"}

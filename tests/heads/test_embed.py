@@ -1,0 +1,180 @@
+"""The embed step: every image once, resumable per shard, damaged files named."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import save_file
+from segment_anything.modeling import Sam
+
+import flmm.embed
+from flmm.data.images import ImageStore
+from flmm.data.sample import Sample, write_samples
+from flmm.embed import EmbeddingStore, embed
+from flmm.errors import InputError, StepError
+from flmm.heads import sam as segmenter
+from flmm.params import Params, parse_params
+from tests.heads.conftest import TINY_SAM
+
+NAMES = [f"COCO_train2014_{index:012d}.jpg" for index in range(7)]
+
+
+class Suite:
+    """Seven pictures, two sample files that share some of them, a tiny segmenter."""
+
+    def __init__(self, folder: Path, sam: Sam) -> None:
+        self.raw, self.out = folder / "raw", folder / "embed" / "0123456789ab"
+        self.pictures = self.raw / "train2014"
+        self.pictures.mkdir(parents=True)
+        generator = np.random.default_rng(1)
+        for index, name in enumerate(NAMES):
+            pixels = generator.integers(0, 256, (30 + index, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(self.pictures / name)
+        self.samples = [
+            self._samples(folder / "a.parquet", NAMES[:5]),
+            self._samples(folder / "b.parquet", NAMES[3:]),
+        ]
+        (folder / "sam").mkdir()
+        (folder / "sam" / "config.json").write_text(json.dumps(TINY_SAM))
+        save_file(sam.state_dict(), folder / "sam" / "model.safetensors")
+        self.params = self._params(folder / "sam")
+
+    def _samples(self, path: Path, names: list[str]) -> Path:
+        samples = [Sample(name, "refcoco", "train", 1, "train2014", name, 30, 50, (), ()) for name in names]
+        write_samples(path, samples)
+        return path
+
+    def _params(self, folder: Path) -> Params:
+        raw: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+        raw["suites"]["shapes"]["segmenter"] = {"name": "tiny", "checkpoint": str(folder)}
+        raw["embed"] = {"images_per_shard": 3, "dtype": "float32", "device": "cpu"}
+        return parse_params(raw)
+
+    def embed(self) -> EmbeddingStore:
+        embed(self.params, self.samples, self.raw, self.out)
+        return EmbeddingStore(self.out / "manifest.json")
+
+
+@pytest.fixture
+def suite(tmp_path: Path, sam: Sam) -> Suite:
+    return Suite(tmp_path, sam)
+
+
+def shard_bytes(suite: Suite) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(suite.out.iterdir())}
+
+
+def test_every_image_is_embedded_once_and_found_by_name(suite: Suite, sam: Sam) -> None:
+    store = suite.embed()
+    assert [shard.rows for shard in store.manifest.shards] == [3, 3, 1]
+    assert (store.manifest.key, store.manifest.rows) == ("0123456789ab", 7)
+    for name in reversed(NAMES):
+        expected = segmenter.embed(sam, ImageStore(suite.raw).open("train2014", name))
+        found = store.lookup("train2014", name)
+        assert found.shape == (1, 16, 6, 6)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found[0], expected, rtol=1e-3, atol=1e-3)  # float16
+
+
+def test_the_files_are_the_same_bytes_every_time(suite: Suite, tmp_path: Path) -> None:
+    suite.embed()
+    first = shard_bytes(suite)
+    for path in suite.out.iterdir():
+        path.unlink()
+    suite.embed()
+    assert shard_bytes(suite) == first
+
+
+def test_a_killed_run_goes_on_after_its_last_finished_shard(
+    suite: Suite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite.embed()
+    complete = shard_bytes(suite)
+    (suite.out / "manifest.json").unlink()
+    (suite.out / "shard-00002.parquet").unlink()
+    (suite.out / "shard-00001.parquet").write_bytes(complete["shard-00001.parquet"][:500])
+    seen: list[str] = []
+    original = ImageStore.open
+
+    def spy(self: ImageStore, archive: str, name: str) -> Image.Image:
+        seen.append(name)
+        return original(self, archive, name)
+
+    monkeypatch.setattr(ImageStore, "open", spy)
+    suite.embed()
+    assert seen == NAMES[3:]
+    assert shard_bytes(suite) == complete
+
+
+def test_a_shard_of_other_images_is_written_anew(suite: Suite) -> None:
+    suite.embed()
+    suite.samples = suite.samples[1:]
+    store = suite.embed()
+    assert store.manifest.rows == 4
+    with pytest.raises(InputError, match=rf"no embedding of train2014/{NAMES[0]}"):
+        store.lookup("train2014", NAMES[0])
+
+
+def test_a_failure_leaves_nothing_half_written_and_names_the_picture(suite: Suite) -> None:
+    (suite.pictures / NAMES[4]).write_bytes(b"no picture")
+    with pytest.raises(InputError, match=NAMES[4]):
+        suite.embed()
+    assert [path.name for path in suite.out.iterdir()] == ["shard-00000.parquet"]
+
+
+def test_an_embedding_that_is_not_finite_is_a_failure(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flmm.embed, "preprocess", lambda sam, image: torch.full((1, 3, 48, 48), torch.nan))
+    with pytest.raises(StepError, match=r"not finite; try embed\.dtype: float32"):
+        suite.embed()
+
+
+def test_a_shard_cut_in_half_and_an_absent_one_are_named(suite: Suite) -> None:
+    suite.embed()
+    path = suite.out / "shard-00001.parquet"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"shard-00001\.parquet: not a whole shard .* run embed again"):
+        EmbeddingStore(suite.out / "manifest.json")
+    path.unlink()
+    with pytest.raises(InputError, match=r"shard-00001\.parquet: no such file; run embed again"):
+        EmbeddingStore(suite.out / "manifest.json")
+
+
+def test_a_flipped_byte_is_an_error_and_not_another_embedding(suite: Suite) -> None:
+    store = suite.embed()
+    path = suite.out / "shard-00000.parquet"
+    content = path.read_bytes()
+    payload = store.lookup("train2014", NAMES[1]).numpy().astype("<f2").tobytes()
+    position = content.index(payload) + len(payload) // 2
+    path.write_bytes(content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :])
+    with pytest.raises(InputError, match=r"shard-00000\.parquet: not a whole shard"):
+        EmbeddingStore(suite.out / "manifest.json").lookup("train2014", NAMES[1])
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"schema_version": 1, "kind": "embed"}', '{"schema_version": 0}']
+)
+def test_a_broken_manifest_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        EmbeddingStore(tmp_path / "manifest.json")
+
+
+def test_a_store_travels_to_a_worker_process(suite: Suite) -> None:
+    store = suite.embed()
+    expected = store.lookup("train2014", NAMES[2])
+    assert torch.equal(pickle.loads(pickle.dumps(store)).lookup("train2014", NAMES[2]), expected)
+
+
+def test_memory_holds_only_the_most_recent_groups(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flmm.embed, "LRU_BYTES", 1)
+    store = suite.embed()
+    for _ in range(2):
+        for name in NAMES:
+            store.lookup("train2014", name)
+            assert len(store._recent) == 1

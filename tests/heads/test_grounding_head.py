@@ -1,0 +1,101 @@
+"""The whole head: what is trained, what it gives, what it does not depend on."""
+
+import dataclasses
+
+import torch
+from segment_anything.modeling import Sam
+
+from flmm.cache.reader import CachedAnswer
+from flmm.data.geometry import training_targets
+from flmm.heads.losses import mask_loss
+from flmm.heads.model import GroundingHead
+from flmm.heads.sam import embed
+from tests.heads.conftest import HEIGHT, IMAGE_WIDTH, make_head
+
+
+@torch.no_grad()
+def test_coarse_logits_lose_the_letterbox_and_refined_logits_have_the_image_size(
+    head: GroundingHead, answer: CachedAnswer
+) -> None:
+    output = head(answer, torch.randn(1, 16, 6, 6))
+    assert output.coarse.shape == (4, 11, 16)  # 40 x 60 in a 16 x 16 square
+    assert output.refined.shape == (4, HEIGHT, IMAGE_WIDTH)
+    assert bool(torch.isfinite(output.coarse).all() and torch.isfinite(output.refined).all())
+
+
+def test_equal_seeds_give_equal_heads_and_leave_the_global_random_state_alone(sam: Sam) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    first, second, other = make_head(sam, seed=1), make_head(sam, seed=1), make_head(sam, seed=2)
+    assert torch.equal(torch.rand(4), expected)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert not torch.equal(first.text_proj.weight, other.text_proj.weight)
+
+
+def test_an_untrained_refiner_is_sam_s_and_training_it_leaves_sam_unchanged(
+    sam: Sam, answer: CachedAnswer
+) -> None:
+    sam.requires_grad_(False)
+    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    head = make_head(sam)
+    for name, value in head.sam.prompt_encoder.state_dict().items():
+        assert torch.equal(value, before[f"prompt_encoder.{name}"])
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1)
+    head(answer, torch.randn(1, 16, 6, 6)).refined.sum().backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[name]) for name, value in sam.state_dict().items())
+    changed = head.sam.mask_decoder.state_dict()["mask_tokens.weight"]
+    assert not torch.equal(changed, before["mask_decoder.mask_tokens.weight"])
+
+
+def test_the_refined_loss_reaches_mask_head_text_and_refiner(
+    head: GroundingHead, answer: CachedAnswer
+) -> None:
+    head(answer, torch.randn(1, 16, 6, 6)).refined.square().sum().backward()
+    for part in ("mask_head.encoder.0", "sam.model.prompt_encoder.mask", "sam.model.mask_decoder.tr", "text"):
+        gradients = [value.grad for name, value in head.named_parameters() if name.startswith(part)]
+        assert gradients
+        assert any(gradient is not None and bool(gradient.any()) for gradient in gradients), part
+
+
+@torch.no_grad()
+def test_the_words_change_the_refined_mask_and_not_the_coarse_one(
+    head: GroundingHead, answer: CachedAnswer
+) -> None:
+    embedding = torch.randn(1, 16, 6, 6)
+    others = tuple(dataclasses.replace(phrase, hidden=phrase.hidden + 1) for phrase in answer.phrases)
+    plain, changed = head(answer, embedding), head(dataclasses.replace(answer, phrases=others), embedding)
+    assert torch.equal(plain.coarse, changed.coarse)
+    assert not torch.allclose(plain.refined, changed.refined)
+
+
+@torch.no_grad()
+def test_text_prompts_mix_layers_by_a_softmax_before_the_projection(head: GroundingHead) -> None:
+    head.text_layer_weights.copy_(torch.tensor([0.0, 1.0, -1.0]))
+    hidden = [torch.randn(3, 4, 10), torch.randn(3, 1, 10)]
+    shares = head.text_layer_weights.softmax(0)
+    expected = [head.text_proj(sum(shares[layer] * states[layer] for layer in range(3))) for states in hidden]
+    torch.testing.assert_close(head.text_prompts(hidden), expected)
+
+
+def test_training_on_one_answer_lowers_its_loss(sam: Sam, answer: CachedAnswer) -> None:
+    head = make_head(sam)
+    embedding = embed(sam, torch.randint(0, 255, (HEIGHT, IMAGE_WIDTH, 3), dtype=torch.uint8).numpy())[None]
+    masks = torch.zeros(4, HEIGHT, IMAGE_WIDTH)
+    for index in range(4):
+        masks[index, 5:25, 12 * index : 12 * index + 15] = 1
+    optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        output = head(answer, embedding)
+        parts = [
+            mask_loss(logits, training_targets(masks, answer.grid.view, (logits.shape[1], logits.shape[2])))
+            for logits in (output.coarse, output.refined)
+        ]
+        loss = sum((part["bce"] + part["dice"] for part in parts), torch.zeros(()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]

@@ -1,0 +1,141 @@
+"""Published checkpoints in and out, bit for bit, and nothing in them is executed."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from segment_anything.modeling import Sam
+
+from flmm.errors import InputError
+from flmm.heads.checkpoint import HeadConfig, load_head, read_config, save_head
+from flmm.heads.model import build_head
+from flmm.heads.published import export_checkpoint, import_checkpoint
+from flmm.heads.sam import build_sam
+from flmm.params import Head
+from flmm.shapes.sam import CONFIG
+
+SIZES: dict[str, Any] = {"channels": 6, "layers": 3, "hidden_width": 10}
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    torch.manual_seed(0)
+    return build_sam(CONFIG)
+
+
+@pytest.fixture
+def head(tmp_path: Path, sam: Sam) -> Path:
+    """A trained head as `flmm train` saves it."""
+    made = build_head(Head(base_channels=4, upsample=24), sam=sam, seed=5, **SIZES)
+    config = HeadConfig(backbone="b", segmenter="s", side=192, base_channels=4, upsample=24, **SIZES)
+    save_head(tmp_path / "head.safetensors", made, config)
+    return tmp_path / "head.safetensors"
+
+
+def as_published(head: Path, path: Path, prefix: str = "", wrapped: bool = True) -> Path:
+    """As the authors publish it: no sizes, perhaps DeepSpeed's prefix, perhaps mmengine's wrapper."""
+    weights = {prefix + name: value for name, value in load_file(head).items()}
+    torch.save({"state_dict": weights, "meta": {}} if wrapped else weights, path)
+    return path
+
+
+def taken(path: Path, out: Path, sam: Sam) -> HeadConfig:
+    return import_checkpoint(path, out, backbone="b", segmenter="s", sam=sam, upsample=24)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_published_file_becomes_the_head_that_evaluate_takes(
+    head: Path, tmp_path: Path, sam: Sam, prefix: str, wrapped: bool
+) -> None:
+    out = tmp_path / "results" / "head.safetensors"
+    out.parent.mkdir()
+    config = taken(as_published(head, tmp_path / "p.pth", prefix, wrapped), out, sam)
+    assert config == read_config(head) == read_config(out)
+    assert out.read_bytes() == head.read_bytes()
+    load_head(out, sam)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_export_and_import_round_trip_bit_for_bit(head: Path, tmp_path: Path, sam: Sam, suffix: str) -> None:
+    exported, again = tmp_path / f"e{suffix}", tmp_path / "again.safetensors"
+    export_checkpoint(head, exported, backbone="b")
+    import_checkpoint(exported, again, backbone="b", segmenter="s", sam=sam, upsample=999)
+    assert again.read_bytes() == head.read_bytes()  # `upsample` too: the exported file recorded it
+    weights = (
+        torch.load(exported, weights_only=True)["state_dict"] if suffix == ".pth" else load_file(exported)
+    )
+    original = load_file(head)
+    assert weights.keys() == original.keys()
+    assert all(torch.equal(weights[name], original[name]) for name in original)
+
+
+def damaged(change: Callable[[dict[str, torch.Tensor]], None], head: Path, path: Path) -> Path:
+    weights = load_file(head)
+    change(weights)
+    torch.save({"state_dict": weights}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("text_proj.bias"), "text_proj.bias"),
+        (
+            lambda w: w.pop("text_layer_weights"),
+            "a published F-LMM head has text_layer_weights, this one does not",
+        ),
+        (lambda w: w.update({"llm.weight": torch.zeros(2)}), "llm.weight"),
+        (lambda w: w.update({"text_proj.bias": torch.zeros(3)}), "text_proj.bias"),
+        (lambda w: w.update({"text_proj.weight": torch.zeros(3)}), "not 2 axes"),
+        (
+            lambda w: w["text_proj.bias"].fill_(float("nan")),
+            "not finite floating-point numbers: text_proj.bias",
+        ),
+    ],
+)
+def test_every_key_is_accounted_for(
+    head: Path, tmp_path: Path, sam: Sam, change: Callable[[dict[str, torch.Tensor]], None], message: str
+) -> None:
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(InputError, match=message):
+        taken(damaged(change, head, tmp_path / "d.pth"), out, sam)
+    assert not out.exists()
+
+
+class Evil:
+    """Runs code when it is unpickled by a careless reader."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (eval, ("__import__('pathlib').Path('ran').touch()",))
+
+
+def test_a_file_that_wants_to_run_code_is_refused(
+    tmp_path: Path, sam: Sam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": Evil()}, "a.pth")
+    Path("b.pth").write_bytes(pickle.dumps(Evil()))
+    Path("c.pth").write_bytes(b"")
+    for name in ("a.pth", "b.pth", "c.pth", "absent.pth"):
+        with pytest.raises(InputError, match=name):
+            taken(Path(name), Path("out.safetensors"), sam)
+    assert not Path("ran").exists() and not Path("out.safetensors").exists()
+
+
+def test_another_backbones_head_and_other_names_are_refused(head: Path, tmp_path: Path, sam: Sam) -> None:
+    exported = tmp_path / "e.safetensors"
+    export_checkpoint(head, exported, backbone="b")
+    with pytest.raises(InputError, match="exported from backbone b, not c"):
+        import_checkpoint(exported, tmp_path / "o", backbone="c", segmenter="s", sam=sam, upsample=24)
+    with pytest.raises(InputError, match="trained for backbone b, not c"):
+        export_checkpoint(head, tmp_path / "x.pth", backbone="c")
+    with pytest.raises(InputError, match=r"must end in \.pth or \.safetensors"):
+        export_checkpoint(head, tmp_path / "x.bin", backbone="b")
+    bare = tmp_path / "bare.safetensors"
+    save_file(load_file(head), bare)  # a published file in safetensors: no sizes of ours
+    assert taken(bare, tmp_path / "o.safetensors", sam).upsample == 24

@@ -1,0 +1,156 @@
+"""The page: complete, self-contained, harmless with hostile text, honest about what is missing."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flmm import report
+from flmm.errors import InputError
+from flmm.params import Params
+from flmm.report.labels import format_value
+from tests.report.conftest import made_up_records
+
+Tree = Callable[..., tuple[Path, Path]]
+
+
+class Reader(HTMLParser):
+    """Collects table cells, attributes that load something, tags and visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._in_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.loads += [
+            value or ""
+            for name, value in attrs
+            if name in {"src", "href", "srcset", "data", "action", "poster"}
+        ]
+        self._in_cell = tag == "td"
+        if self._in_cell:
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_cell = self._in_cell and tag != "td"
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._in_cell:
+            self.cells[-1] += data.strip()
+
+
+def build(params: Params, tree: Tree, tmp_path: Path, **changes: Any) -> tuple[str, Reader]:
+    results, samples = tree(**changes)
+    report.build(params, results=results, samples=samples, out=tmp_path / "reports")
+    page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+    return page, Reader(page)
+
+
+def test_every_record_is_a_cell_of_the_page(params: Params, tree: Tree, tmp_path: Path) -> None:
+    _, page = build(params, tree, tmp_path)
+    for records in made_up_records("shapes-llava").values():
+        for record in records:
+            assert format_value(record["value"], record["metric"]) in page.cells, record
+
+
+def test_the_page_loads_nothing_from_anywhere(params: Params, tree: Tree, tmp_path: Path) -> None:
+    text, page = build(params, tree, tmp_path)
+    assert page.loads and all(target.startswith(("#", "data:")) for target in page.loads)
+    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert "url(" not in text and "@import" not in text
+
+
+def test_the_published_figures_are_labelled_and_stand_under_the_papers_protocol_only(
+    params: Params, tree: Tree, tmp_path: Path
+) -> None:
+    _, page = build(params, tree, tmp_path)
+    for figure in ("75.7", "76.1", "66.5", "65.7", "50.8", "63.4", "63.7", "64.9"):
+        assert page.cells.count(figure) >= 1
+    paper = page.text.index("Masks, protocol “paper”")
+    assert "published" not in page.text[page.text.index("Masks, protocol “standard”") : paper]
+    assert "another data set" in page.text[paper:]
+
+
+def test_the_facts_of_the_run_are_stated(params: Params, tree: Tree, tmp_path: Path) -> None:
+    _, page = build(params, tree, tmp_path)
+    assert page.text.count("holds") >= 4 and "1200 of 1200 answers" in page.text
+    assert "target: mask without pixels (3)" in page.text
+    assert {"575,200", "9,100"} <= set(page.cells)
+    assert page.cells.count("41") == 2 and "37" in page.cells
+
+
+def test_unequal_answers_and_changed_weights_are_called_failures(
+    params: Params, tree: Tree, tmp_path: Path
+) -> None:
+    results, samples = tree()
+    path = results / "shapes" / "shapes-llava" / "evaluate" / "pope" / "facts.json"
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    changed = {**facts, "answers_equal": 1199, "weights_hash_after": "b" * 64}
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    report.build(params, results=results, samples=samples, out=tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert page.count('class="fails"') == 2 and "1199 of 1200" in page
+
+
+def test_without_any_result_the_page_says_what_is_missing(params: Params, tmp_path: Path) -> None:
+    report.build(params, results=tmp_path / "results", samples=tmp_path / "samples", out=tmp_path)
+    page = Reader((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert "Not everything has run" in page.text
+    for name in ("res/metrics.json", "pope/facts.json", "curves.jsonl", "summary.json"):
+        assert name in page.text
+    assert json.loads((tmp_path / "metrics.json").read_text()) == []
+
+
+def test_a_phrase_cannot_inject_markup(params: Params, tree: Tree, tmp_path: Path) -> None:
+    text, page = build(
+        params, tree, tmp_path, phrase='<script>alert(1)</script>"><img src=http://evil.example/x>'
+    )
+    assert "<script" not in text and "evil.example/x>" not in text
+    assert all(target.startswith(("#", "data:")) for target in page.loads)
+
+
+def test_the_gallery_keeps_to_its_limit_and_shows_failures(
+    params: Params, tree: Tree, tmp_path: Path
+) -> None:
+    text, page = build(params, tree, tmp_path)
+    pictures = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(pictures) == params.report.gallery == 5
+    assert all(picture["alt"] and picture["width"] == "1054" for picture in pictures)
+    assert len(re.findall('class="worst"', text)) == 2 and len(re.findall('class="best"', text)) >= 1
+
+
+def test_every_table_has_a_caption_and_every_chart_a_description(
+    params: Params, tree: Tree, tmp_path: Path
+) -> None:
+    _, page = build(params, tree, tmp_path)
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption")
+    charts = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
+    assert len(charts) == 2 + 7 and all(chart["aria-label"] for chart in charts)
+
+
+def test_an_overlay_outside_its_folder_is_refused(params: Params, tree: Tree, tmp_path: Path) -> None:
+    results, samples = tree()
+    path = results / "shapes" / "shapes-llava" / "evaluate" / "res" / "overlays.json"
+    entries = json.loads(path.read_text())
+    entries[0]["file"] = "../../train/secret.png"
+    path.write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="lies outside"):
+        report.build(params, results=results, samples=samples, out=tmp_path)
+
+
+def test_building_twice_gives_the_same_bytes(params: Params, tree: Tree, tmp_path: Path) -> None:
+    first, _ = build(params, tree, tmp_path)
+    second, _ = build(params, tree, tmp_path)
+    assert first == second

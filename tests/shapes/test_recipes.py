@@ -1,0 +1,124 @@
+"""The shortened recipes: they learn, are deterministic, and write directories that load."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoProcessor, DeepseekVLForConditionalGeneration, LlavaForConditionalGeneration
+from typer.testing import CliRunner
+
+from flmm.heads.sam import build_sam
+from flmm.heads.weights import load_strictly, read_weights
+from flmm.shapes.cli import app
+from flmm.shapes.coarse import coarse_logits
+from flmm.shapes.families import FAMILIES
+from flmm.shapes.lmm import save_model
+from flmm.shapes.pretrain import Recipe, Schedule, pretrain
+from flmm.shapes.sam import CONFIG, Examples, SamRecipe, measure_sam, pretrain_sam
+
+SHORT = Recipe(
+    vision_steps=16,
+    first=Schedule(16, 16, 6),
+    last=Schedule(16, 16, 6),
+    finish=Schedule(4, 4, 6),
+    ground=Schedule(4, 4, 6),
+    vision_batch=8,
+    warmup=5,
+)
+
+
+@pytest.mark.pipeline
+def test_the_shortened_lmm_recipe_learns(tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = pretrain(tmp_path / "lmm", seed=1, recipe=SHORT, log=lines.append, held_out=4)
+    losses = result["losses"]
+    assert len(losses) == 16 + 16 + 4 + 4
+    first, last = losses[:16], losses[16:32]
+    assert sum(first[-4:]) < 0.9 * sum(first[:4]) and sum(last[-4:]) < 0.95 * sum(last[:4])
+    assert 0 <= result["existence"] <= 1
+    AutoProcessor.from_pretrained(tmp_path / "lmm")
+    LlavaForConditionalGeneration.from_pretrained(tmp_path / "lmm")
+
+
+@pytest.mark.pipeline
+def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
+    two = Schedule(2, 3, 3)
+    tiny = Recipe(
+        vision_steps=2, first=two, last=two, finish=two, ground=two, adopt=two, vision_batch=3, warmup=1
+    )
+    wip = tmp_path / "wip"
+    runs = [
+        pretrain(tmp_path / str(i), seed=2, recipe=tiny, held_out=2, checkpoints=wip)["losses"]
+        for i in range(2)
+    ]
+    assert runs[0] == runs[1]
+    resumed = pretrain(
+        tmp_path / "2", seed=2, recipe=tiny, held_out=2, resume=tmp_path / "wip-last", resume_after="last"
+    )
+    assert resumed["losses"] == runs[0][4:]
+
+
+@pytest.mark.pipeline
+def test_another_architecture_takes_over_a_language_model(tmp_path: Path) -> None:
+    two = Schedule(2, 3, 3)
+    tiny = Recipe(
+        vision_steps=2, first=two, last=two, finish=two, ground=two, adopt=two, vision_batch=3, warmup=1
+    )
+    donor, _ = FAMILIES["llava"].build(5)
+    _, processor = FAMILIES["llava"].build(5)
+    save_model(donor, processor, tmp_path / "donor")
+    result = pretrain(
+        tmp_path / "out",
+        family="deepseek_vl",
+        recipe=tiny,
+        held_out=2,
+        language=tmp_path / "donor",
+        checkpoints=tmp_path / "wip",
+    )
+    assert len(result["losses"]) == 2  # the last stage alone
+    warmed = DeepseekVLForConditionalGeneration.from_pretrained(tmp_path / "wip-vision")
+    assert torch.equal(warmed.get_input_embeddings().weight, donor.get_input_embeddings().weight)
+    AutoProcessor.from_pretrained(tmp_path / "out")
+
+
+@pytest.mark.pipeline
+def test_the_shortened_sam_recipe_learns(tmp_path: Path) -> None:
+    result = pretrain_sam(tmp_path / "sam", seed=1, recipe=SamRecipe(steps=12, batch=3, warmup=3), held_out=3)
+    assert sum(result["losses"][-3:]) < 0.95 * sum(result["losses"][:3])
+    config = json.loads((tmp_path / "sam" / "config.json").read_text())
+    assert config == CONFIG
+    weights = tmp_path / "sam" / "model.safetensors"
+    load_strictly(build_sam(config), read_weights(weights), weights)
+
+
+def test_sam_examples_are_what_the_refiner_gets() -> None:
+    first, again = (Examples(0, 3)[1] for _ in range(2))
+    assert torch.equal(first.coarse, again.coarse) and torch.equal(first.boxes, again.boxes)
+    assert first.coarse.shape[0] == first.masks.shape[0] == first.boxes.shape[0]
+    assert max(first.coarse.shape[1:]) == 64
+
+
+def test_coarse_masks_are_coarse_but_related() -> None:
+    overlap = union = 0
+    for index in range(20):
+        masks = Examples(0, 20, "test-coarse")[index].masks
+        logits = coarse_logits(masks.numpy(), torch.Generator().manual_seed(index))
+        full = (
+            torch.nn.functional.interpolate(logits[:, None], size=masks.shape[1:], mode="bilinear")[:, 0] > 0
+        )
+        overlap += int((full & masks).sum())
+        union += int((full | masks).sum())
+    assert 0.5 < overlap / union < 0.9
+
+
+def test_an_untrained_sam_scores_low() -> None:
+    torch.manual_seed(0)
+    assert measure_sam(build_sam(CONFIG), 2)["refiner"] < 40
+
+
+def test_generate_command(tmp_path: Path) -> None:
+    arguments = ["generate", "--out", str(tmp_path), "--train-images", "2", "--evaluation-images", "20"]
+    result = CliRunner().invoke(app, [*arguments, "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    assert "train2014 14, train2017 2, val2017 8" in result.output

@@ -1,0 +1,103 @@
+"""params.yaml: complete, typed, and every mistake named."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flmm.errors import InputError
+from flmm.params import load_params, parse_params
+
+PATH = Path(__file__).resolve().parents[1] / "params.yaml"
+RAW: dict[str, Any] = yaml.safe_load(PATH.read_text())
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    raw = copy.deepcopy(RAW)
+    section = raw
+    *keys, last = path.split(".")
+    for key in keys:
+        section = section[key]
+    section[last] = value
+    return raw
+
+
+def test_the_shipped_file_is_valid_for_both_suites() -> None:
+    assert load_params(PATH).suite == "shapes"
+    paper = changed("suite", "paper")
+    paper["backbones"] = [name for name, entry in RAW["catalogue"].items() if entry["suite"] == "paper"]
+    assert parse_params(paper).active.generate is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("train.lr", 0.0),
+        ("train.lr", "1e-4"),
+        ("train.batch_size", 1.5),
+        ("train.head.base_channels", -2),
+        ("train.warmup", 1.0),
+        ("train.betas", [0.9]),
+        ("extract.attention", "int4"),
+        ("evaluate.benchmarks", ["res", "vqa"]),
+        ("prepare.exclude_evaluation_images", "yes"),
+        ("suites.shapes.generate.train_images", 0),
+        ("train.momentum", 0.9),
+        ("extra", {}),
+    ],
+)
+def test_a_wrong_value_or_key_is_named_on_one_line(path: str, value: object) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_params(changed(path, value))
+    assert path in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    raw = copy.deepcopy(RAW)
+    del raw["train"]["lr"]
+    with pytest.raises(InputError, match=r"train\.lr"):
+        parse_params(raw)
+
+
+def test_a_backbone_of_another_suite_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"llava-1\.5-7b.*known: shapes-llava"):
+        parse_params(changed("backbones", ["llava-1.5-7b"]))
+
+
+def test_a_suite_replaces_values_of_train_one_level_deep() -> None:
+    paper = changed("suite", "paper")
+    paper["backbones"] = ["llava-1.5-7b"]
+    found = parse_params(paper)
+    assert found.train.epochs == RAW["suites"]["paper"]["train"]["epochs"]
+    assert found.train.weight_decay == RAW["train"]["weight_decay"]
+
+
+@pytest.mark.parametrize("section", ["train", "extract"])
+def test_a_mistake_in_a_suites_replacement_is_named(section: str) -> None:
+    with pytest.raises(InputError, match=rf"{section}.*epoch_count"):
+        parse_params(changed(f"suites.shapes.{section}", {"epoch_count": 2}))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_whatever_a_section_holds_the_answer_is_an_input_error(value: object) -> None:
+    with pytest.raises(InputError):
+        parse_params(changed("train", value))
+
+
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("- a\n- b\n")
+    with pytest.raises(InputError, match="mapping"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="not valid YAML"):
+        load_params(tmp_path / "params.yaml")

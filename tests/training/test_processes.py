@@ -1,0 +1,73 @@
+"""Real processes: killed with SIGKILL at any moment, and several that train together."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from .synthetic import PROJECT
+from .test_train import RESULTS, assert_same_results
+
+pytestmark = pytest.mark.pipeline
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from flmm.training import train
+from tests.training.synthetic import BACKBONE, make_params
+manifest, embeddings, sam, out = map(Path, sys.argv[1:])
+train(make_params(sam, epochs=8, checkpoint_every=3), BACKBONE, [manifest], embeddings, out)
+"""
+STEPS = 24
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+Set = tuple[Path, Path, Path]
+
+
+def start(training_set: Set, out: Path, *launcher: str) -> subprocess.Popen[bytes]:
+    script = out.parent / "training_script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, *launcher, str(script), *map(str, training_set), str(out)]
+    return subprocess.Popen(command, env=ENVIRONMENT, cwd=PROJECT, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors.decode()
+
+
+def logged_steps(out: Path) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in out.glob("checkpoints/*/curves.jsonl"))
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(training_set: Set, tmp_path: Path) -> None:
+    finish(start(training_set, tmp_path / "whole"))
+    moments = random.Random(os.urandom(8))
+    for target in sorted(moments.sample(range(1, STEPS), 3)):
+        process = start(training_set, tmp_path / "killed")
+        while logged_steps(tmp_path / "killed") < target and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(moments.random() * 0.2)  # anywhere in a step, or while a checkpoint is written
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finish(start(training_set, tmp_path / "killed"))
+    assert_same_results(tmp_path / "whole", tmp_path / "killed")
+    assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+def test_two_processes_learn_what_one_learns(training_set: Set, tmp_path: Path) -> None:
+    finish(start(training_set, tmp_path / "one"))
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    finish(start(training_set, tmp_path / "two", *launcher))
+    one, two = (load_file(tmp_path / name / "head.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-2, msg=name)
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted([*RESULTS, "timing.json"])
+    assert json.loads((tmp_path / "two" / "timing.json").read_text())["processes"] == 2

@@ -1,0 +1,147 @@
+"""The whole pipeline on few images, driven as a user drives it: Snakemake, DVC, MLflow."""
+
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.workflow.conftest import Project
+
+pytestmark = pytest.mark.pipeline
+
+HEAD = "results/shapes/shapes-llava/train/head.safetensors"
+STEPS = {"prepare", "extract", "embed", "train", "evaluate", "pipeline"}
+
+
+def digests(project: Project) -> dict[str, bytes]:
+    return {name: (project.folder / name).read_bytes() for name in (HEAD, "reports/metrics.json")}
+
+
+def ran(said: str) -> list[str]:
+    """The stages that `dvc repro` ran, in alphabetical order."""
+    return sorted(re.findall(r"^Running stage '([\w-]+)", said, re.MULTILINE))
+
+
+def plan(project: Project) -> str:
+    return project.run("snakemake", "--dry-run", "--quiet", "host")
+
+
+def current_runs(project: Project) -> list:
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("f-lmm")
+    return list(client.search_runs([experiment.experiment_id], "tags.current = 'true'"))
+
+
+def test_editing_a_param_and_back_keeps_all_three_books_in_step(made_project: Project) -> None:
+    project = made_project
+    assert "Nothing to be done" in plan(project)
+    project.run("flmm", "record")
+    assert ran(project.run("dvc", "repro")) == []
+    first = digests(project)
+    assert {run.data.tags["step"] for run in current_runs(project)} == STEPS
+    learning_rate = project.params()["train"]["lr"]
+
+    project.set("train", "lr", value=0.02)
+    assert ran(project.run("dvc", "repro")) == ["evaluate", "report", "track", "train"]
+    assert "Nothing to be done" in plan(project)
+    assert digests(project)[HEAD] != first[HEAD]
+    runs = current_runs(project)
+    assert sorted(run.data.tags["step"] for run in runs) == sorted(STEPS)  # none is current twice
+    assert {run.data.params["train.lr"] for run in runs if run.data.tags["step"] == "train"} == {"0.02"}
+
+    project.set("train", "lr", value=learning_rate)
+    said = project.run("dvc", "repro")
+    assert "flmm train" not in said
+    assert "rule train" not in said
+    assert digests(project) == first
+    assert "Nothing to be done" in plan(project)
+    runs = current_runs(project)
+    assert sorted(run.data.tags["step"] for run in runs) == sorted(STEPS)
+    assert {run.data.params["train.lr"] for run in runs if run.data.tags["step"] == "train"} == {
+        str(learning_rate)
+    }
+
+
+def test_record_and_adopt_refuse_when_their_side_has_work_left(made_project: Project) -> None:
+    project = made_project
+    title = project.params()["report"]["title"]
+    project.set("report", "title", value="Another title")
+    assert "Snakemake has work left" in project.run("flmm", "record", code=1)
+    assert "`dvc status` is not clean" in project.run("flmm", "adopt", code=1)
+    project.set("report", "title", value=title)
+
+
+def test_a_clone_that_pulled_its_results_has_nothing_to_do_after_adopt(made_project: Project) -> None:
+    project = made_project
+    project.run("flmm", "record")
+    kept = (project.folder / HEAD).read_bytes()
+    # What a clone lacks: Snakemake's memory, everything that neither git nor DVC holds, and the results themselves.
+    for name in (".snakemake", "cache", "data", "results", "reports"):
+        (project.folder / name).rename(project.folder / f"old-{name}")
+    project.run("dvc", "checkout")
+    project.run("flmm", "adopt")
+    assert (project.folder / HEAD).read_bytes() == kept
+    assert not (project.folder / "data" / "mirror").exists()
+    waiting = set(re.findall(r"^(\w+) +\d+$", plan(project), re.MULTILINE)) - {"total", "all"}
+    assert waiting <= {"track"}  # which runs are current is nothing that DVC restores
+
+
+def test_a_run_killed_in_the_middle_goes_on_and_ends_with_the_same_results(
+    made_project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from tests.workflow.conftest import copy_project
+
+    project = copy_project(tmp_path_factory.mktemp("killed"))
+    process = project.start("snakemake", "--cores", "2")
+    log = project.folder / "logs" / "shapes" / "shapes-llava" / "train.log"
+    while not log.exists() and process.poll() is None:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (project.folder / HEAD).exists()
+    assert not list(project.folder.glob("results/**/.*.tmp*/*"))
+
+    project.run("snakemake", "--unlock")
+    extracted = {path: path.stat().st_mtime_ns for path in project.folder.glob("cache/extract/**/*.parquet")}
+    assert extracted
+    project.run("snakemake", "--cores", "2")
+    assert {path: path.stat().st_mtime_ns for path in extracted} == extracted
+    assert digests(project) == digests(made_project)
+
+
+def test_tracking_twice_adds_no_run_and_no_point(made_project: Project) -> None:
+    project = made_project
+
+    def content() -> dict[str, tuple[int, dict[str, float]]]:
+        return {run.info.run_id: (run.info.end_time, run.data.metrics) for run in current_runs(project)}
+
+    project.run("flmm", "track")
+    before = content()
+    assert before
+    project.run("flmm", "track")
+    assert content() == before
+
+
+def test_the_runs_hold_curves_metrics_datasets_and_pictures(made_project: Project) -> None:
+    project = made_project
+    project.run("flmm", "track")
+    runs = {run.data.tags["step"]: run for run in current_runs(project)}
+    client = MlflowClient(f"sqlite:///{project.folder}/mlflow.db")
+    curves = (project.folder / "results/shapes/shapes-llava/train/curves.jsonl").read_text().splitlines()
+    history = client.get_metric_history(runs["train"].info.run_id, "loss")
+    assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
+        (record["step"], record["loss"]) for record in map(json.loads, curves)
+    ]
+    assert runs["train"].data.metrics["trainable_parameters"] > 0
+    records = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert len(runs["evaluate"].data.metrics) == len(records)
+    names = {entry.dataset.name for entry in runs["evaluate"].inputs.dataset_inputs}
+    assert {"refcoco-val", "png-val", "pope-random", "mmbench-dev"} <= names
+    pictures = client.list_artifacts(runs["evaluate"].info.run_id, "res/overlays")
+    assert [picture for picture in pictures if picture.path.endswith(".png")]
+    assert all(run.data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
+               for step, run in runs.items() if step != "pipeline")  # fmt: skip
