@@ -18,13 +18,17 @@ class Llava(TransformersBackbone):
 
     model_types = frozenset({"llava"})
 
+    def words(self, text: str) -> str:
+        """The whole prompt of the user's ``text``, with one token that stands for the picture."""
+        return f"USER: {self.processor.image_token}\n{text} ASSISTANT:"
+
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """See ``TransformersBackbone.encode``."""
         vision, images = self.model.config.vision_config, self.processor.image_processor
         canvas, view = letterboxed(image, vision.image_size, images.image_mean, images.resample)
         inputs = self.processor(
             images=canvas,
-            text=f"USER: {self.processor.image_token}\n{text} ASSISTANT:",
+            text=self.words(text),
             do_resize=False,  # the canvas already has the tower's size
             do_center_crop=False,
             return_tensors="pt",

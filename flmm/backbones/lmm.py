@@ -13,7 +13,15 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    DynamicCache,
+    GenerationConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 
 from flmm.backbones.base import Backbone, Generation, Grid, Observation
 from flmm.backbones.spans import Packed, Spoken, pack, speak
@@ -50,7 +58,9 @@ class Prompt:
 class TransformersBackbone(Backbone):
     """A frozen transformers model. A family adds ``model_types`` and ``encode``."""
 
-    model_types: ClassVar[frozenset[str]]  # the `model_type` in config.json that the family reads
+    # The `model_type` in config.json that the family reads; empty: one that puts its models together itself.
+    model_types: ClassVar[frozenset[str]]
+    model_class: ClassVar[Any] = AutoModelForImageTextToText
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
         self.model: Any = model.requires_grad_(False)
@@ -63,6 +73,25 @@ class TransformersBackbone(Backbone):
         self.layers: int = text.num_hidden_layers
         self._longest: int = text.max_position_embeddings
         model.generation_config = _greedy(model.generation_config, self.tokenizer)
+
+    @classmethod
+    def read_config(cls, source: str, options: dict[str, Any]) -> Any:
+        """The configuration of the model in ``source``, a directory or a hub name."""
+        return AutoConfig.from_pretrained(source, **options)
+
+    @classmethod
+    def read_processor(cls, source: str, config: Any, options: dict[str, Any]) -> ProcessorMixin:
+        """Its processor; no weight is read."""
+        reader: Any = AutoProcessor
+        processor: ProcessorMixin = reader.from_pretrained(source, **options)
+        return processor
+
+    @classmethod
+    def read_weights(
+        cls, source: str, config: Any, options: dict[str, Any]
+    ) -> dict[str, torch.Tensor] | None:
+        """Weights under transformers' names; None where ``source`` holds them under those names itself."""
+        return None
 
     @abstractmethod
     def encode(self, image: Image.Image, text: str) -> Prompt:

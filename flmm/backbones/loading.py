@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
 
 from flmm.backbones.lmm import TransformersBackbone
@@ -20,22 +19,22 @@ _RESAMPLERS = ("qformer_config", "perceiver_config", "resampler_config")
 def load(entry: BackboneEntry, *, dtype: str, device: str) -> TransformersBackbone:
     """Build the frozen backbone of a catalogue entry; see ``flmm.backbones.load``."""
     kind = family(entry.family)
-    source = _source(entry.model)
+    source = _source(entry.model, kind)
     options: dict[str, Any] = {"revision": entry.revision, "trust_remote_code": entry.trust_remote_code}
     try:
-        config = transformers.AutoConfig.from_pretrained(source, **options)
+        config = kind.read_config(source, options)
         _check_config(config, kind, entry)
-        loader: Any = transformers.AutoModelForImageTextToText
-        model, report = loader.from_pretrained(
-            source,
+        processor = kind.read_processor(source, config, options)
+        weights = kind.read_weights(source, config, options)
+        model, report = kind.model_class.from_pretrained(
+            source if weights is None else None,
             **options,
             config=config,
+            state_dict=weights,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             output_loading_info=True,
         )
-        reader: Any = transformers.AutoProcessor
-        processor = reader.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError, SafetensorError, EOFError) as error:
         raise InputError(f"{entry.model}: cannot be loaded as a model: {_first_line(error)}") from error
     # transformers only warns and leaves such weights random.
@@ -50,10 +49,10 @@ def load(entry: BackboneEntry, *, dtype: str, device: str) -> TransformersBackbo
     return kind(model.to(resolve_device(device)), processor, entry.model)
 
 
-def _source(model: str) -> str:
+def _source(model: str, kind: type[TransformersBackbone]) -> str:
     path = Path(model)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if kind.model_types and not (path / "config.json").is_file():
             raise InputError(f"{model}: not a model directory (no config.json)")
         return str(path)
     if path.is_absolute() or model.startswith(".") or model.count("/") != 1:
@@ -68,7 +67,7 @@ def _check_config(config: Any, kind: type[TransformersBackbone], entry: Backbone
             f"{entry.model}: a model that resamples the image ({found[0]}) keeps no 2-D grid and cannot "
             "be grounded"
         )
-    if config.model_type not in kind.model_types:
+    if kind.model_types and config.model_type not in kind.model_types:
         raise InputError(
             f"{entry.model}: is a {config.model_type!r} model, but family {entry.family!r} reads "
             f"{', '.join(sorted(kind.model_types))}"

@@ -41,10 +41,10 @@ def facts(entry: BackboneEntry) -> Facts | None:
         "trust_remote_code": entry.trust_remote_code,
         "local_files_only": True,
     }
-    reader: Any = transformers.AutoProcessor
     try:
-        config = transformers.AutoConfig.from_pretrained(entry.model, **options)
-        processor = reader.from_pretrained(entry.model, **options)
+        kind = family(entry.family)
+        config = kind.read_config(entry.model, options)
+        processor = kind.read_processor(entry.model, config, options)
     except (OSError, ValueError):
         return None
     with torch.device("meta"):

@@ -53,7 +53,9 @@ def prompt_of(backbone: TransformersBackbone) -> dict[str, object]:
     encoded = backbone.encode(noise(40, 60), PROMPT)
     text = backbone.tokenizer.decode(encoded.inputs["input_ids"][0].tolist())
     return {
-        "text": re.sub(r"(?:<image>\s?)+", lambda run: f"<image> x {run[0].count('<image>')} ", text),
+        "text": re.sub(
+            r"(<image>|<unk>)(?:\s?\1)*\s?", lambda run: f"{run[1]} x {run[0].count(run[1])} ", text
+        ),
         "grids": {
             grid.name: [grid.rows, grid.columns, int(columns[0]), int(columns[-1])]
             for grid, columns in zip(encoded.grids, encoded.columns, strict=True)
