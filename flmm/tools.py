@@ -8,7 +8,8 @@ import typer
 
 from flmm import paths
 from flmm.context import BackboneName, check_backbone, params_of, params_path
-from flmm.params import load_params
+from flmm.errors import InputError
+from flmm.params import BackboneEntry, load_params
 
 app = typer.Typer()
 
@@ -56,6 +57,7 @@ def import_checkpoint(
         segmenter=segmenter.name,
         sam=sam,
         upsample=params.train.head.upsample,
+        grids=_grids_by_layer(params.catalogue[backbone]),
     )
     typer.echo(f"{target}: {config.channels} channels, {config.layers} layers, U-Net {config.base_channels}")
 
@@ -71,8 +73,25 @@ def export_checkpoint(
 
     params = params_of(context)
     check_backbone(params, backbone)
-    run(paths.results(params, backbone, "train") / "head.safetensors", file, backbone=backbone)
+    grids = _grids_by_layer(params.catalogue[backbone])
+    run(paths.results(params, backbone, "train") / "head.safetensors", file, backbone=backbone, grids=grids)
     typer.echo(f"{file}: written")
+
+
+def _grids_by_layer(entry: BackboneEntry) -> int:
+    """How many grids' maps the authors' heads of this family take side by side, layer by layer; else 1."""
+    from flmm.backbones.registry import family
+    from flmm.contract.facts import facts
+
+    if not family(entry.family).published_by_layer:
+        return 1
+    found = facts(entry)
+    if found is None:
+        raise InputError(
+            f"{entry.model}: its configuration is not on this machine, and it tells the order of a head's channels; "
+            "load the model once (flmm backbones check)"
+        )
+    return len(found.grids)
 
 
 @app.command()

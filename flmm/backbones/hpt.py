@@ -41,7 +41,7 @@ _PREFIXES = {
 
 @dataclass(frozen=True)
 class _Speech:
-    """How a language model is spoken to. ``image``: a token that no prompt and no answer holds stands for the picture."""
+    """How a language model is spoken to. ``image``: a token that no text holds stands for the picture."""
 
     template: str
     image: str
@@ -96,7 +96,8 @@ class HPT(Llava):
             raise InputError(
                 f"{source}: its tokenizer has no token {_SPEECH[kind].image!r} to stand for the picture"
             )
-        return LlavaConfig(
+        config: Any = LlavaConfig
+        made: LlavaConfig = config(
             text_config=internlm2.llama_config(language)
             if kind == "internlm2"
             else LlamaConfig.from_dict(language),
@@ -109,6 +110,7 @@ class HPT(Llava):
             eos_token_id=[words[stop] for stop in _SPEECH[kind].stops if stop in words],
             speech=kind,
         )
+        return made
 
     @classmethod
     def read_processor(cls, source: str, config: Any, options: dict[str, Any]) -> ProcessorMixin:

@@ -61,6 +61,8 @@ class TransformersBackbone(Backbone):
     # The `model_type` in config.json that the family reads; empty: one that puts its models together itself.
     model_types: ClassVar[frozenset[str]]
     model_class: ClassVar[Any] = AutoModelForImageTextToText
+    # Whether the authors' heads take a layer's maps of all grids before the next layer's, and not grid after grid.
+    published_by_layer: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
         self.model: Any = model.requires_grad_(False)

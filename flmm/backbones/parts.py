@@ -24,6 +24,8 @@ def part_config(source: str, part: str, options: Mapping[str, Any]) -> dict[str,
 def part_weights(source: str, parts: Sequence[str], options: Mapping[str, Any]) -> dict[str, torch.Tensor]:
     """All weights of the subfolders under ``<part>/<key>``, from a directory or the hub; safetensors only.
 
+    The part ``.`` is the folder itself.
+
     Raises:
         InputError: a subfolder has no safetensors, or not all that its index names.
     """

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import transformers
 from PIL import Image
 
 from flmm.backbones.base import Grid
@@ -48,7 +47,9 @@ def facts(entry: BackboneEntry) -> Facts | None:
     except (OSError, ValueError):
         return None
     with torch.device("meta"):
-        model: Any = transformers.AutoModelForImageTextToText.from_config(config)
+        # transformers' Auto classes build from a configuration by a method of their own.
+        build: Any = getattr(kind.model_class, "from_config", kind.model_class)
+        model = build(config)
     text = config.get_text_config()
     grids = _grids(entry, model, processor)
     parameters = sum(parameter.numel() for parameter in model.parameters())

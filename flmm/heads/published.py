@@ -1,7 +1,8 @@
 """Published F-LMM checkpoints in and out: the authors' layout on one side, the head of ``evaluate`` on the other.
 
-Both hold the same tensors under the same names (https://github.com/wusize/F-LMM), so nothing is renamed or
-converted and a round trip keeps every bit. Only the sizes are added: ours are in the file's metadata.
+Both hold the same tensors under the same names (https://github.com/wusize/F-LMM), so nothing is renamed and a round
+trip keeps every bit. Only the sizes are added: ours are in the file's metadata. One order differs: MGM's heads of two
+grids take a layer's maps of both grids before the next layer's, ours all maps of one grid before the other's.
 """
 
 import json
@@ -33,12 +34,13 @@ _DIMENSIONS = {FIRST: 4, LAYERS: 1, TEXT: 2}
 
 
 def import_checkpoint(
-    source: Path, target: Path, *, backbone: str, segmenter: str, sam: Sam, upsample: int
+    source: Path, target: Path, *, backbone: str, segmenter: str, sam: Sam, upsample: int, grids: int = 1
 ) -> HeadConfig:
     """Read a published checkpoint of ``backbone`` and write it as a head that ``evaluate`` takes.
 
     Channels, layers, hidden width and U-Net width come from the weights. ``upsample``, which no weight shows,
-    is what an exported file recorded, else the argument. Nothing in the file is executed
+    is what an exported file recorded, else the argument. ``grids``: how many a layer's channels hold side by side
+    (MGM-HD: 2). Nothing in the file is executed
     (``flmm.heads.weights.read_weights``). Returns the sizes.
 
     Raises:
@@ -61,12 +63,14 @@ def import_checkpoint(
         seed=0,  # every weight is replaced: the load is what checks each key and shape
     )
     load_strictly(head, weights, source)
-    write_head(target, weights, config)
+    write_head(target, _reordered(weights, config.layers, grids), config)
     return config
 
 
-def export_checkpoint(head_path: Path, target: Path, *, backbone: str) -> None:
+def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: int = 1) -> None:
     """Write a head in the published layout: ``.pth`` (``{"state_dict": …, "meta": …}``) or ``.safetensors``.
+
+    ``grids``: see ``import_checkpoint``.
 
     Raises:
         InputError: no such head, a head of another backbone, or another suffix.
@@ -77,7 +81,7 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str) -> None:
     config = read_config(head_path)
     if config.backbone != backbone:
         raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone}")
-    weights = read_weights(head_path)
+    weights = _reordered(read_weights(head_path), grids, config.layers)
     if target.suffix == ".safetensors":
         write_head(target, weights, config)
         return
@@ -87,6 +91,12 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str) -> None:
             torch.save({"state_dict": weights, "meta": meta}, temporary)
         except RuntimeError as error:  # how torch's zip writer reports a full disk
             raise OSError(str(error).splitlines()[0]) from error
+
+
+def _reordered(weights: Weights, outer: int, inner: int) -> Weights:
+    """The first convolution (B, outer * inner * M, 3, 3) with its input channels as inner * outer * M."""
+    channels = weights[FIRST].unflatten(1, (outer, inner, -1)).transpose(1, 2).flatten(1, 3)
+    return {**weights, FIRST: channels.contiguous()}
 
 
 def _config(

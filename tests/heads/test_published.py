@@ -139,3 +139,15 @@ def test_another_backbones_head_and_other_names_are_refused(head: Path, tmp_path
     bare = tmp_path / "bare.safetensors"
     save_file(load_file(head), bare)  # a published file in safetensors: no sizes of ours
     assert taken(bare, tmp_path / "o.safetensors", sam).upsample == 24
+
+
+def test_a_head_by_layer_becomes_one_by_grid_and_back(head: Path, tmp_path: Path, sam: Sam) -> None:
+    """3 layers, 2 grids, 1 head each: published l0g0 l0g1 l1g0 ... is ours l0g0 l1g0 l2g0 l0g1 ..."""
+    first, published = "mask_head.encoder.0.0.convs.0.conv.weight", as_published(head, tmp_path / "p.pth")
+    out, back = tmp_path / "o.safetensors", tmp_path / "back.safetensors"
+    import_checkpoint(published, out, backbone="b", segmenter="s", sam=sam, upsample=24, grids=2)
+    theirs, ours = load_file(head), load_file(out)
+    assert torch.equal(ours[first], theirs[first][:, [0, 2, 4, 1, 3, 5]])
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name != first)
+    export_checkpoint(out, back, backbone="b", grids=2)
+    assert torch.equal(load_file(back)[first], theirs[first])
