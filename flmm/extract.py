@@ -55,9 +55,8 @@ def extract(
         task = progress.add_task(f"extract {backbone_name} {part}", total=len(samples))
         for number, batch in enumerate(batches):
             path = out / f"shard-{number:05d}.parquet"
-            shard = _finished(
-                path, [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
-            )
+            spoken = [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
+            shard = _finished(path, spoken)
             if shard is not None:
                 progress.advance(task, len(batch))
             else:

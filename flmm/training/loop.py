@@ -71,16 +71,9 @@ def train(
         save_head(out / "head.safetensors", head, config)
         write_text(out / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in records))
         write_json(out / "summary.json", _summary(params, key, head, images, records))
-        write_json(
-            out / "timing.json",
-            {
-                "seconds": round(time.perf_counter() - started, 2),
-                "steps": len(trainer.plan) - done,
-                "resumed_after_step": done,
-                "device": str(accelerator.device),
-                "processes": accelerator.num_processes,
-            },
-        )
+        timing = {"seconds": round(time.perf_counter() - started, 2), "steps": len(trainer.plan) - done}
+        where = {"device": str(accelerator.device), "processes": accelerator.num_processes}
+        write_json(out / "timing.json", timing | {"resumed_after_step": done} | where)
         checkpoints.remove()
 
 
