@@ -14,8 +14,9 @@ from flmm.errors import InputError
 
 
 def part_config(source: str, part: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The ``config.json`` of a subfolder as it stands: no code is run, whatever its ``auto_map`` says."""
-    config, _ = PreTrainedConfig.get_config_dict(source, subfolder=part, **options)
+    """The ``config.json`` of a subfolder (``.``: none) as it stands: no code is run, whatever its ``auto_map`` says."""
+    folder = "" if part == "." else part
+    config, _ = PreTrainedConfig.get_config_dict(source, subfolder=folder, **options)
     if not config:
         raise OSError(f"no {part}/config.json")
     return config
@@ -31,7 +32,8 @@ def part_weights(source: str, parts: Sequence[str], options: Mapping[str, Any]) 
     """
     folder = Path(source)
     if not folder.is_dir():
-        wanted = [f"{part}/*{end}" for part in parts for end in (".safetensors", ".safetensors.index.json")]
+        names = ("*.safetensors", "*.safetensors.index.json")
+        wanted = [str(Path(part) / name) for part in parts for name in names]
         folder = Path(snapshot_download(source, revision=options["revision"], allow_patterns=wanted))
     weights = {}
     for part in parts:

@@ -13,6 +13,7 @@ from transformers import GemmaForCausalLM, LlamaForCausalLM
 
 from flmm.backbones import load
 from flmm.backbones.mgm import MGM
+from flmm.backbones.parts import part_weights
 from flmm.contract.check import CHECKS, noise
 from flmm.contract.facts import facts
 from flmm.errors import InputError
@@ -170,6 +171,21 @@ def test_keys_left_over_and_absent_are_named(copy: Path) -> None:
     assert len(gone) == len(weights) - 1
     save_file(gone, file)
     assert "such as model.auxiliary.stages.2.layers.1.layer_scale_parameter" in refused(copy)
+
+
+def test_a_hub_name_is_fetched_as_what_it_consists_of(high: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    def fetched(source: str, **options: Any) -> str:
+        asked[source] = options
+        return str(high)
+
+    monkeypatch.setattr("flmm.backbones.parts.snapshot_download", fetched)
+    weights = part_weights("owner/model", ["."], {"revision": "abc"})
+    assert weights.keys() == {f"./{key}" for key in load_file(high / "model.safetensors")}
+    assert asked == {
+        "owner/model": {"revision": "abc", "allow_patterns": ["*.safetensors", "*.safetensors.index.json"]}
+    }
 
 
 def test_another_model_type_projector_or_encoder_is_refused(copy: Path) -> None:
