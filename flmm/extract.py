@@ -44,9 +44,7 @@ def extract(
     entry = params.catalogue[backbone_name]
     settings = params.extract
     backbone = backbones.load(entry, dtype=settings.dtype, device=settings.device)
-    # A kill leaves temporary files behind; only one job writes this folder.
-    for stale in out.glob(".*.tmp*"):
-        stale.unlink()
+    _tidy(out)
     size = settings.samples_per_shard
     batches = [samples[start : start + size] for start in range(0, len(samples), size)]
     speaker = _Speaker(params, part, backbone, ImageStore(raw))
@@ -76,6 +74,12 @@ def extract(
     )
     manifest.write()
     return manifest
+
+
+def _tidy(out: Path) -> None:
+    """Remove the temporary files that a kill left behind; only one job writes this folder."""
+    for stale in out.glob(".*.tmp*"):
+        stale.unlink()
 
 
 class _Speaker:
