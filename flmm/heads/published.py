@@ -63,7 +63,9 @@ def import_checkpoint(
         seed=0,  # every weight is replaced: the load is what checks each key and shape
     )
     load_strictly(head, weights, source)
-    write_head(target, _reordered(weights, config.layers, grids), config)
+    if grids > 1:
+        weights = _reordered(weights, config.layers, grids, source)
+    write_head(target, weights, config)
     return config
 
 
@@ -81,7 +83,9 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
     config = read_config(head_path)
     if config.backbone != backbone:
         raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone}")
-    weights = _reordered(read_weights(head_path), grids, config.layers)
+    weights = read_weights(head_path)
+    if grids > 1:
+        weights = _reordered(weights, grids, config.layers, head_path)
     if target.suffix == ".safetensors":
         write_head(target, weights, config)
         return
@@ -93,8 +97,13 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
             raise OSError(str(error).splitlines()[0]) from error
 
 
-def _reordered(weights: Weights, outer: int, inner: int) -> Weights:
+def _reordered(weights: Weights, outer: int, inner: int, source: Path) -> Weights:
     """The first convolution (B, outer * inner * M, 3, 3) with its input channels as inner * outer * M."""
+    count = weights[FIRST].shape[1]
+    if count % (outer * inner):
+        raise InputError(
+            f"{source}: {FIRST} has {count} channels, not a multiple of layers x grids, {outer * inner}"
+        )
     channels = weights[FIRST].unflatten(1, (outer, inner, -1)).transpose(1, 2).flatten(1, 3)
     return {**weights, FIRST: channels.contiguous()}
 

@@ -151,3 +151,21 @@ def test_a_head_by_layer_becomes_one_by_grid_and_back(head: Path, tmp_path: Path
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name != first)
     export_checkpoint(out, back, backbone="b", grids=2)
     assert torch.equal(load_file(back)[first], theirs[first])
+
+
+def test_channels_that_are_not_layers_by_grids_are_refused(head: Path, tmp_path: Path, sam: Sam) -> None:
+    published, out = as_published(head, tmp_path / "p.pth"), tmp_path / "o.safetensors"
+    with pytest.raises(InputError, match="6 channels, not a multiple of layers x grids, 12"):
+        import_checkpoint(published, out, backbone="b", segmenter="s", sam=sam, upsample=24, grids=4)
+    assert not out.exists()
+
+
+def test_one_grid_keeps_the_order_whatever_the_channels(tmp_path: Path, sam: Sam) -> None:
+    """7 channels of 3 layers: odd, but nothing here has to divide them."""
+    sizes = SIZES | {"channels": 7}
+    made = build_head(Head(base_channels=4, upsample=24), sam=sam, seed=5, **sizes)
+    config = HeadConfig(backbone="b", segmenter="s", side=192, base_channels=4, upsample=24, **sizes)
+    save_head(tmp_path / "head.safetensors", made, config)
+    out = tmp_path / "o.safetensors"
+    taken(as_published(tmp_path / "head.safetensors", tmp_path / "p.pth"), out, sam)
+    assert out.read_bytes() == (tmp_path / "head.safetensors").read_bytes()
