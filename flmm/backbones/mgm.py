@@ -131,7 +131,11 @@ class MGM(TransformersBackbone):
         return renamed(weights, _PREFIXES, source)
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
+        """See ``TransformersBackbone.encode``.
+
+        Raises:
+            InputError: the text holds the token that stands for the picture.
+        """
         config, images = self.model.config, self.processor.image_processor
         canvas, view = letterboxed(image, config.side, images.image_mean, images.resample)
         pixels = images(canvas, do_resize=False, do_center_crop=False, return_tensors="pt").pixel_values
@@ -142,6 +146,10 @@ class MGM(TransformersBackbone):
         prompt = _LANGUAGES[config.speech][1].replace("{input}", f"{_IMAGE * count}\n{text}")
         inputs = self.tokenizer(prompt, return_tensors="pt").to(self.model.device)
         places = (inputs["input_ids"][0] == config.image_token_id).nonzero().flatten()
+        if len(places) != count:
+            raise InputError(
+                f"{self.name}: {text!r} holds {_IMAGE}, which stands for the picture in a prompt"
+            )
         columns = [_row_major(places[-((config.tiles * side) ** 2) :], config.tiles, side)]
         if config.whole:
             columns.insert(0, places[: side * side])
@@ -170,7 +178,7 @@ def _tower(source: str, name: str) -> str:
 
 
 def _of_tower(options: dict[str, Any]) -> dict[str, Any]:
-    """What holds for the CLIP too: the revision is that of MGM."""
+    """The options that hold for its CLIP too; revision and code are MGM's own."""
     return {key: value for key, value in options.items() if key == "local_files_only"}
 
 

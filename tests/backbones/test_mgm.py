@@ -154,6 +154,11 @@ def test_one_grid_without_tiles_two_with_them(high: Path, small: Path) -> None:
     ]
 
 
+def test_a_text_that_holds_the_pictures_token_is_refused(small: Path) -> None:
+    with pytest.raises(InputError, match="'a <unk> b' holds <unk>, which stands for the picture"):
+        loaded(small).encode(noise(40, 60), "a <unk> b")
+
+
 def test_facts_are_told_without_weights(copy: Path) -> None:
     expected = sum(parameter.numel() for parameter in loaded(copy).model.parameters())
     (copy / "model.safetensors").unlink()
