@@ -19,14 +19,17 @@ from flmm.cache.reader import CachedAnswer, read_answers
 from flmm.cache.schema import Manifest
 from flmm.errors import StepError
 from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.heads.batches import together
 from flmm.heads.model import HeadOutput
 
 
 class Head(Protocol):
     """What turns an answer into masks (``flmm.heads.model.GroundingHead``)."""
 
-    def __call__(self, answer: CachedAnswer, image_embedding: torch.Tensor, /) -> HeadOutput:
-        """Coarse (P, H, W) and refined (P, h, w) logits of all phrases."""
+    def __call__(
+        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor], /
+    ) -> list[HeadOutput]:
+        """Per answer coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
         ...
 
 
@@ -52,9 +55,9 @@ def predict(
 ) -> pa.Table:
     """Run every head over every answer of the protocols.
 
-    Each head gives coarse masks, under its own name, and refined ones, under ``<name>+sam``. Answers go
-    through the heads one by one: the mask prompt's padding looks at all masks of an answer
-    (``flmm.heads.refiner``), so that sentences which are scored alone must not share a pass.
+    Each head gives coarse masks, under its own name, and refined ones, under ``<name>+sam``. Several answers go
+    through a head at once, and none knows of the others: the mask prompt's padding looks at the masks of one answer
+    only (``flmm.heads.refiner``).
 
     Raises:
         InputError: a shard or an embedding is absent or damaged.
@@ -64,29 +67,41 @@ def predict(
     with Progress() as progress:
         for part in parts:
             task = progress.add_task(f"evaluate {part.dataset} {part.split}", total=part.manifest.answers)
-            for answer in read_answers(part.manifest):
-                progress.advance(task)
-                if answer.protocol not in (*protocols, "both"):
-                    continue
-                embedding = embeddings.lookup(answer.archive, answer.image)
-                for name, head in heads.items():
-                    for variant, masks in answer_masks(name, head, answer, embedding).items():
-                        rows += prediction_rows(
-                            answer, masks, dataset=part.dataset, split=part.split, head=variant
-                        )
+            answers = progress.track(read_answers(part.manifest), task_id=task)
+            wanted = (answer for answer in answers if answer.protocol in (*protocols, "both"))
+            for batch in together(wanted, lambda answer: len(answer.phrases)):
+                rows += _rows(part, heads, batch, embeddings)
     return table_of(rows)
+
+
+def _rows(
+    part: Part, heads: Mapping[str, Head], answers: Sequence[CachedAnswer], embeddings: Embeddings
+) -> list[dict[str, object]]:
+    found = [embeddings.lookup(answer.archive, answer.image) for answer in answers]
+    by_head = [answer_masks(name, head, answers, found) for name, head in heads.items()]
+    return [
+        row
+        for answer, *made in zip(answers, *by_head, strict=True)
+        for variants in made
+        for variant, masks in variants.items()
+        for row in prediction_rows(answer, masks, dataset=part.dataset, split=part.split, head=variant)
+    ]
 
 
 @torch.inference_mode()
 def answer_masks(
-    name: str, head: Head, answer: CachedAnswer, embedding: torch.Tensor
-) -> dict[str, np.ndarray]:
-    """Coarse and refined masks (P, h, w) bool of one answer, under the heads' names in the tables.
+    name: str, head: Head, answers: Sequence[CachedAnswer], embeddings: Sequence[torch.Tensor]
+) -> list[dict[str, np.ndarray]]:
+    """Per answer coarse and refined masks (P, h, w) bool, under the heads' names in the tables.
 
     Raises:
         StepError: a logit is not finite.
     """
-    output = head(answer, embedding)
+    outputs = head(answers, embeddings)
+    return [_masks(name, *each) for each in zip(answers, outputs, strict=True)]
+
+
+def _masks(name: str, answer: CachedAnswer, output: HeadOutput) -> dict[str, np.ndarray]:
     size = (answer.height, answer.width)
     where = f"sample {answer.sample_id} (answer {answer.answer_id})"
     return {

@@ -18,7 +18,7 @@ from flmm.backbones.base import Backbone, Generation, Observation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
-from flmm.heads.model import GroundingHead, HeadOutput
+from flmm.heads.model import GroundingHead, HeadInput, HeadOutput
 from flmm.heads.sam import embed
 
 ANSWER_SCHEMA = pa.schema(
@@ -92,13 +92,14 @@ def ground(
     grids = [maps.float() for maps in observation.attention]  # per grid (P, C, h, w)
     fine = grids[-1].shape[-2:]
     resized = [torch.nn.functional.interpolate(maps, size=fine, mode="bilinear") for maps in grids[:-1]]
-    return head.ground(
+    said = HeadInput(
         attention=torch.cat([*resized, grids[-1]], dim=1).to(head.device),
         hidden=[states.float().to(head.device) for states in observation.hidden],
         image_embedding=embedding.float().to(head.device),
         view=observation.grids[-1].view,
         image_size=size,
     )
+    return head.ground([said])[0]
 
 
 def answer_twice(

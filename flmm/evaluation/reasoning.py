@@ -64,7 +64,7 @@ def _masks(
     """Masks (1, h, w) under the heads' names in the tables."""
     with torch.inference_mode():
         embedding = embed(sam, image)[None]
-    made = (answer_masks(name, head, answer, embedding) for name, head in heads.items())
+    made = (answer_masks(name, head, [answer], [embedding])[0] for name, head in heads.items())
     return {variant: masks for each in made for variant, masks in each.items()}
 
 

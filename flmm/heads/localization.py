@@ -36,8 +36,13 @@ class LocalizationHead:
         self.channels = list(channels)
         self._refiner = SamRefiner(prompt_encoder=sam.prompt_encoder, mask_decoder=sam.mask_decoder)
 
-    def __call__(self, answer: CachedAnswer, image_embedding: torch.Tensor) -> HeadOutput:
-        """Coarse logits (P, H, W) of the picture without padding, and SAM's of their boxes at image size."""
+    def __call__(
+        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor]
+    ) -> list[HeadOutput]:
+        """Coarse logits (P, H, W) of each picture without padding, and SAM's of their boxes at image size."""
+        return [self._output(*each) for each in zip(answers, image_embeddings, strict=True)]
+
+    def _output(self, answer: CachedAnswer, image_embedding: torch.Tensor) -> HeadOutput:
         device = next(self._refiner.parameters()).device
         maps = unpad(answer.attention()[:, self.channels], answer.grid.view)  # (P, k, h, w)
         coarse = torch.stack([_region(_smoothed(each)) for each in maps]).to(device)

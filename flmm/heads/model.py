@@ -5,6 +5,7 @@ E embedding side of SAM, H W coarse logits.
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,19 @@ class HeadOutput:
     refined: torch.Tensor
 
 
+@dataclass(frozen=True)
+class HeadInput:
+    """What a frozen LMM said about one image: raw ``attention`` (P, C, h, w) on the grid that ``view`` places, per
+    phrase ``hidden`` states (L, T, D), SAM's ``image_embedding`` (1, C, E, E), the image's size in pixels.
+    """
+
+    attention: torch.Tensor
+    hidden: Sequence[torch.Tensor]
+    image_embedding: torch.Tensor
+    view: View
+    image_size: tuple[int, int]
+
+
 class GroundingHead(nn.Module):
     """Everything that is trained. Its state dict has the keys of a published F-LMM checkpoint.
 
@@ -46,38 +60,58 @@ class GroundingHead(nn.Module):
         """Where the weights are; inputs are moved there."""
         return self.text_layer_weights.device
 
-    def forward(self, answer: CachedAnswer, image_embedding: torch.Tensor) -> HeadOutput:
-        """All phrases of one answer about one image; ``image_embedding`` is (1, C, E, E)."""
-        return self.ground(
-            attention=answer.attention().to(self.device),
-            hidden=[states.to(self.device) for states in answer.hidden()],
-            image_embedding=image_embedding.to(self.device),
-            view=answer.grid.view,
-            image_size=(answer.height, answer.width),
-        )
+    def forward(
+        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor]
+    ) -> list[HeadOutput]:
+        """All phrases of some answers, each about its image of ``image_embeddings`` (1, C, E, E), in one pass."""
+        inputs = [
+            HeadInput(
+                attention=answer.attention().to(self.device),
+                hidden=[states.to(self.device) for states in answer.hidden()],
+                image_embedding=embedding.to(self.device),
+                view=answer.grid.view,
+                image_size=(answer.height, answer.width),
+            )
+            for answer, embedding in zip(answers, image_embeddings, strict=True)
+        ]
+        return self.ground(inputs)
 
-    def ground(
-        self,
-        *,
-        attention: torch.Tensor,
-        hidden: Sequence[torch.Tensor],
-        image_embedding: torch.Tensor,
-        view: View,
-        image_size: tuple[int, int],
-    ) -> HeadOutput:
-        """(P, C, h, w) raw attention, per phrase (L, T, D) hidden states -> masks; ``view`` is the grid's.
+    def ground(self, inputs: Sequence[HeadInput]) -> list[HeadOutput]:
+        """Masks of everything that was said about some images.
 
         Raises:
             InputError: the head was trained on another number of channels.
         """
-        if attention.shape[1] != self.mask_head.in_channels:
-            raise InputError(
-                f"the head was trained on {self.mask_head.in_channels} attention channels, but the backbone gives "
-                f"{attention.shape[1]}"
-            )
-        coarse = unpad(self.mask_head(attention)[:, 0], view)
-        refined = self.sam(image_embedding, coarse, self.text_prompts(hidden), image_size)
-        return HeadOutput(coarse=coarse, refined=refined)
+        for each in inputs:
+            if each.attention.shape[1] != self.mask_head.in_channels:
+                raise InputError(
+                    f"the head was trained on {self.mask_head.in_channels} attention channels, but the backbone "
+                    f"gives {each.attention.shape[1]}"
+                )
+        coarse = [unpad(logits, each.view) for logits, each in zip(self._coarse(inputs), inputs, strict=True)]
+        refined = self.sam.refine(
+            [each.image_embedding for each in inputs],
+            coarse,
+            self._text_prompts_of(inputs),
+            [each.image_size for each in inputs],
+        )
+        return [HeadOutput(coarse=c, refined=r) for c, r in zip(coarse, refined, strict=True)]
+
+    def _coarse(self, inputs: Sequence[HeadInput]) -> list[torch.Tensor]:
+        """Per image (P, H, W) logits on its whole grid; images whose grids have one size go together."""
+        sizes: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, each in enumerate(inputs):
+            sizes[each.attention.shape[-2:]].append(index)
+        logits: dict[int, torch.Tensor] = {}
+        for members in sizes.values():
+            maps = [inputs[index].attention for index in members]
+            parts = self.mask_head(torch.cat(maps))[:, 0].split([len(each) for each in maps])
+            logits.update(zip(members, parts, strict=True))
+        return [logits[index] for index in range(len(inputs))]
+
+    def _text_prompts_of(self, inputs: Sequence[HeadInput]) -> list[list[torch.Tensor]]:
+        prompts = iter(self.text_prompts([states for each in inputs for states in each.hidden]))
+        return [[next(prompts) for _ in each.hidden] for each in inputs]
 
     def text_prompts(self, hidden: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Per phrase (L, T, D) -> (T, prompt width): a learned mix of the layers, projected."""

@@ -52,10 +52,25 @@ class SamRefiner(nn.Module):
         image_size: tuple[int, int],
     ) -> torch.Tensor:
         """Refined logits (P, h, w) of (1, C, E, E), coarse logits (P, H, W), per phrase (T, C) tokens."""
-        boxes = self.box_prompts(mask_logits, image_size)  # (P, 4)
-        masks = self.mask_prompts(mask_logits, image_size)  # (P, 1, 4E, 4E)
+        return self.refine([image_embedding], [mask_logits], [text_tokens], [image_size])[0]
+
+    def refine(
+        self,
+        image_embeddings: Sequence[torch.Tensor],
+        mask_logits: Sequence[torch.Tensor],
+        text_tokens: Sequence[Sequence[torch.Tensor]],
+        image_sizes: Sequence[tuple[int, int]],
+    ) -> list[torch.Tensor]:
+        """What ``forward`` gives for each of several images, in one pass."""
+        images = list(zip(mask_logits, image_sizes, strict=True))
+        boxes = torch.cat([self.box_prompts(*image) for image in images])  # (P of all images, 4)
+        masks = torch.cat([self.mask_prompts(*image) for image in images])  # (P, 1, 4E, 4E)
         sparse, dense = self.prompt_encoder(points=None, boxes=boxes, masks=masks)
-        return self._to_image(self._decode(image_embedding, sparse, dense, text_tokens), image_size)
+        embeddings = [each for each, logits in zip(image_embeddings, mask_logits, strict=True) for _ in logits]
+        words = [tokens for each in text_tokens for tokens in each]
+        low = self._decode(torch.cat(embeddings), sparse, dense, words)
+        parts = low.split([len(logits) for logits in mask_logits])
+        return [self._to_image(part, size) for part, size in zip(parts, image_sizes, strict=True)]
 
     def from_boxes(
         self, image_embedding: torch.Tensor, mask_logits: torch.Tensor, image_size: tuple[int, int]
@@ -68,12 +83,13 @@ class SamRefiner(nn.Module):
 
     def _decode(
         self,
-        image_embedding: torch.Tensor,
+        image_embeddings: torch.Tensor,
         sparse: torch.Tensor,
         dense: torch.Tensor,
         text_tokens: Sequence[torch.Tensor],
     ) -> torch.Tensor:
-        """(P, 2, C) box tokens, (P, C, E, E) mask prompts, (T, C) text tokens -> (P, 4E, 4E) logits.
+        """(P or 1, C, E, E) images, (P, 2, C) box tokens, (P, C, E, E) mask prompts, (T, C) text tokens
+        -> (P, 4E, 4E) logits.
 
         Phrases of equally many tokens are decoded together; the decoder's attention knows no padding.
         """
@@ -81,11 +97,15 @@ class SamRefiner(nn.Module):
         for index, tokens in enumerate(text_tokens):
             groups[len(tokens)].append(index)
         image_pe = self.prompt_encoder.get_dense_pe()
+        # The decoder adds one image to every mask prompt. Ours may be of several images: they are added here, and
+        # the one that it adds is empty.
+        dense = image_embeddings + dense
+        nothing = torch.zeros_like(dense[:1])
         decoded: dict[int, torch.Tensor] = {}
         for members in groups.values():
             text = torch.stack([text_tokens[index] for index in members])  # (G, T, C)
             masks, _ = self.mask_decoder(
-                image_embeddings=image_embedding,
+                image_embeddings=nothing,
                 image_pe=image_pe,
                 sparse_prompt_embeddings=torch.cat([sparse[members], text], dim=1),  # (G, 2 + T, C)
                 dense_prompt_embeddings=dense[members],

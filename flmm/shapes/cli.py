@@ -21,17 +21,17 @@ def _group() -> None:
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Directory for the model; replaced when the training ends.")],
-    family: Annotated[str, typer.Option(help="Architecture.")] = "llava",
+    family: Annotated[str, typer.Option(help="llava_base, from nothing; or llava, llava_next, deepseek_vl.")],
     share: Annotated[float, typer.Option(help="Share of the shipped model's steps, for a try.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the scenes.")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="Directory for intermediate models.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A stage's result: run the later ones only.")] = None,
     resume_after: Annotated[str, typer.Option(help="That stage: vision, first, last or finish.")] = "first",
-    language: Annotated[
-        Path | None, typer.Option(help="A finished tiny LMM whose language model is taken over.")
+    start: Annotated[
+        Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")
     ] = None,
 ) -> None:
-    """Train a tiny LMM from scratch (about 75 minutes on two cores)."""
+    """Train a tiny LMM: llava_base from nothing (about 75 minutes on two cores), then others from it (about 45)."""
     from flmm.shapes.pretrain import Recipe
     from flmm.shapes.pretrain import pretrain as train
 
@@ -43,7 +43,7 @@ def pretrain(
         checkpoints=checkpoints,
         resume=resume,
         resume_after=resume_after,
-        language=language,
+        start=start,
         log=lambda line: print(line, flush=True),
     )
 

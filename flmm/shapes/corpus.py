@@ -17,25 +17,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flmm.shapes.drawing import SHAPES
 from flmm.shapes.families import FAMILIES
-from flmm.shapes.language import Turn, corpus_turns
-from flmm.shapes.lmm import GRID, padded_square
-from flmm.shapes.scenes import COLOURS, TEXTURES, Scene, make_scene, scene_seed
+from flmm.shapes.language import LOCATIONS, Turn, corpus_turns
+from flmm.shapes.scenes import Scene, make_scene, scene_seed
 
 IGNORE = -100
-# A patch is labelled with a thing that covers this share of it.
-_COVER = 0.3
-COLOUR_INDEX = {name: i + 1 for i, name in enumerate(COLOURS)}
-SHAPE_INDEX = {name: i + 1 for i, name in enumerate(SHAPES)}
-STUFF_INDEX = {name: i + 1 for i, name in enumerate(TEXTURES)}
 
 
 @dataclass
 class Packed:
-    """One image's tokens: `segments` is 0 in the prefix and k in conversation k; `weights` are the losses'
-    weights.
+    """The tokens of one image of `size` (height, width): `segments` is 0 in the prefix and k in conversation k;
+    `weights` are the losses' weights.
     """
+
+    size: tuple[int, int]
 
     ids: list[int]
     labels: list[int]
@@ -67,8 +62,8 @@ WEIGHTS: dict[str, tuple[float, float]] = {
 class Encoder:
     """Turns to ids with the model's own processor, exactly as at evaluation."""
 
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
+    def __init__(self, processor: Any, image_tokens: Callable[[int, int], int]) -> None:
+        self.processor, self.image_tokens = processor, image_tokens
         self.tokenizer = processor.tokenizer
         self._pieces: dict[str, list[int]] = {}
 
@@ -96,12 +91,11 @@ class Encoder:
         )
         return list(self.tokenizer.encode(text))
 
-    @cached_property
-    def prefix(self) -> list[int]:
-        """Ids up to the last image token."""
+    def prefix(self, size: tuple[int, int]) -> list[int]:
+        """Ids up to the last token of an image of `size` (height, width)."""
         ids = self.prompt("")
         at = ids.index(self.image_id)
-        return [*ids[:at], *[self.image_id] * (GRID * GRID)]
+        return [*ids[:at], *[self.image_id] * self.image_tokens(*size)]
 
     def conversation(self, turn: Turn) -> tuple[list[int], list[int]]:
         """Ids of a turn behind the image: the rest of the prompt, and the answer with its end."""
@@ -113,13 +107,17 @@ class Encoder:
         return ids[ids.index(self.image_id) + 1 :]
 
     def _answer_piece(self, turn: Turn, k: int) -> list[int]:
-        return [self.full_stop] if turn.dotted and k % 2 else self.piece(turn.pieces[k])
+        if turn.dotted and k % 2:
+            return [self.full_stop]
+        text = turn.pieces[k]
+        # A location is one token, without the space that begins a word.
+        return [self.tokenizer.convert_tokens_to_ids(text)] if text in LOCATIONS else self.piece(text)
 
-    def pack(self, turns: Sequence[Turn]) -> Packed:
-        """The prefix and the turns behind it."""
-        prefix = self.prefix
+    def pack(self, turns: Sequence[Turn], size: tuple[int, int]) -> Packed:
+        """The prefix of an image of `size` (height, width) and the turns behind it."""
+        prefix = self.prefix(size)
         n = len(prefix)
-        packed = Packed(list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
+        packed = Packed(size, list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
         for k, turn in enumerate(turns, start=1):
             began = len(packed.ids)
             self._append(packed, self._question(turn), 0.0)
@@ -141,40 +139,18 @@ class Encoder:
         packed.weights += [weight] * len(ids)
 
 
-def patch_labels(scene: Scene) -> NDArray[np.int64]:
-    """(3, G*G) colour, shape and texture of each patch of the padded square; 0 is none."""
-    labels = np.zeros((3, GRID, GRID), dtype=np.int64)
-    for region in scene.stuff:
-        labels[2][_coverage(region.mask) > 0.5] = STUFF_INDEX[region.name]
-    for thing in scene.things:
-        covered = _coverage(thing.mask) > _COVER
-        labels[0][covered] = COLOUR_INDEX[thing.colour]
-        labels[1][covered] = SHAPE_INDEX[thing.shape]
-    return labels.reshape(3, -1)
-
-
-def _coverage(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    height, width = mask.shape
-    side = max(height, width)
-    cell = side // GRID
-    square = np.zeros((side, side), dtype=np.float32)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = mask
-    return square[: cell * GRID, : cell * GRID].reshape(GRID, cell, GRID, cell).mean((1, 3))
-
-
 class Pictures(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]]]):
     """Pixels and patch labels only: the vision tower's warm-up."""
 
     def __init__(self, family: str, seed: int, length: int) -> None:
-        self.pixels, self.seed, self.length = FAMILIES[family].pixels, seed, length
+        self.family, self.seed, self.length = FAMILIES[family], seed, length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         scene = make_scene(scene_seed("pretrain-vision", self.seed, index))
-        return self.pixels(scene.image), patch_labels(scene)
+        return self.family.pixels(scene.image), self.family.labels(scene)
 
 
 class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]):
@@ -189,8 +165,9 @@ class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]
         stream: str = "pretrain",
         turns: Callable[[Scene, random.Random], list[Turn]] = corpus_turns,
     ) -> None:
-        self.pixels, self.seed, self.length = FAMILIES[family].pixels, seed, length
-        self.encoder, self.stream, self.turns = Encoder(processor), stream, turns
+        self.family, self.seed, self.length = FAMILIES[family], seed, length
+        self.encoder = Encoder(processor, self.family.image_tokens)
+        self.stream, self.turns = stream, turns
 
     def __len__(self) -> int:
         return self.length
@@ -199,16 +176,18 @@ class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]
         seed = scene_seed(self.stream, self.seed, index)
         scene = make_scene(seed)
         turns = self.turns(scene, random.Random(seed ^ 1))
-        return self.pixels(scene.image), patch_labels(scene), self.encoder.pack(turns)
+        size = (scene.height, scene.width)
+        return self.family.pixels(scene.image), self.family.labels(scene), self.encoder.pack(turns, size)
 
 
 @dataclass
 class Batch:
-    """Tensors of a batch: pixels (B, 96, 96, 3) uint8, patches (B, 3, G*G), the rest (B, T); mask (B, 1, T,
-    T).
+    """Tensors of a batch: pixels (B, ..., S, S, 3) uint8, sizes (B, 2), patches (B, 3, N), the rest (B, T); mask
+    (B, 1, T, T).
     """
 
     pixels: torch.Tensor
+    sizes: torch.Tensor
     patches: torch.Tensor
     ids: torch.Tensor
     labels: torch.Tensor
@@ -241,6 +220,7 @@ def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]
 
     return Batch(
         torch.from_numpy(np.stack([p for p, _, _ in items])),
+        torch.tensor([packed.size for _, _, packed in items]),
         torch.from_numpy(np.stack([q for _, q, _ in items])),
         rows("ids", 0, torch.long),
         rows("labels", IGNORE, torch.long),
@@ -250,5 +230,3 @@ def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]
         rows("kinds", -1, torch.long),
     )
 
-
-__all__ = ["Batch", "Corpus", "Encoder", "Packed", "Pictures", "collate", "padded_square", "patch_labels"]

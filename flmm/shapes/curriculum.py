@@ -11,8 +11,8 @@ import random
 from dataclasses import replace
 
 from flmm.shapes.drawing import SHAPES
-from flmm.shapes.expressions import matching, referring_expressions
-from flmm.shapes.language import DESCRIBE, Turn, describe_turn
+from flmm.shapes.expressions import Expression, matching, referring_expressions
+from flmm.shapes.language import COLUMNS, DESCRIBE, ROWS, Turn, describe_turn
 from flmm.shapes.questions import (
     CATEGORIES,
     SHORT_ANSWER,
@@ -77,13 +77,54 @@ def grounding_turns(scene: Scene, rng: random.Random) -> list[Turn]:
     ]
 
 
+def locating_turns(scene: Scene, rng: random.Random) -> list[Turn]:
+    """The conversations of the adoption: as in the stage before, but expressions are followed by where things are."""
+    present = rng.random() < 0.5
+    return [
+        replace(describe_turn(scene, rng), kind="kept up"),
+        *(locating_turn(scene, rng, hard=k > 1) for k in range(8)),
+        colours_turn(scene, rng),
+        pair_turn(scene, rng, present),
+        pair_turn(scene, rng, not present),
+        attribute_turn(scene, rng, shape_share=0.75),
+        finding_turn(scene, rng),
+        choice_turn(scene, rng),
+    ]
+
+
+def locating_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
+    """A referring expression followed by the location tokens of the thing that it means, and by what it is like.
+
+    Column and row come in either order, so that the expression's last token has to know both.
+    """
+    expression = _drawn(scene, rng, hard)
+    thing = scene.things[expression.thing]
+    side = max(scene.width, scene.height)
+    across = (thing.cx + (side - scene.width) / 2) / side
+    down = (thing.cy + (side - scene.height) / 2) / side
+    column, row = (line[min(9, max(0, int(10 * at)))] for line, at in ((COLUMNS, across), (ROWS, down)))
+    location = [column, row] if rng.random() < 0.5 else [row, column]
+    like = [thing.colour] if thing.colour not in expression.text.split()[:2] else []
+    like += [scene.stuff[scene.ground[expression.thing]].name]
+    told = [*location, *like] if rng.random() < 0.75 else [*like, *location]
+    return _told(expression, told, rng)
+
+
 def referring_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
     """A referring expression and, right behind it, what is true of the thing that it means.
 
     As in "star left of the blue square red, small, top left, sand": the next word cannot be told without finding the
-    thing, so the phrase's own tokens have to look at it. `hard`: an expression that needs more than its noun, if
-    the scene has one.
+    thing, so the phrase's own tokens have to look at it.
     """
+    expression = _drawn(scene, rng, hard)
+    thing = scene.things[expression.thing]
+    told = [] if thing.colour in expression.text.split()[:2] else [thing.colour]
+    told += [thing.size, place(scene, thing), scene.stuff[scene.ground[expression.thing]].name]
+    return _told(expression, told, rng)
+
+
+def _drawn(scene: Scene, rng: random.Random, hard: bool) -> Expression:
+    """An expression, each kind as likely as another; `hard`: one that needs more than its noun, if there is one."""
     pool = [e for i in range(len(scene.things)) for e in referring_expressions(scene, i)]
     if hard:
         pool = [
@@ -91,13 +132,13 @@ def referring_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
         ] or pool
     kinds = sorted({e.kind for e in pool})
     kind = rng.choice(kinds)
-    expression = rng.choice([e for e in pool if e.kind == kind])
-    thing = scene.things[expression.thing]
-    told = [] if thing.colour in expression.text.split()[:2] else [thing.colour]
-    told += [thing.size, place(scene, thing), scene.stuff[scene.ground[expression.thing]].name]
+    return rng.choice([e for e in pool if e.kind == kind])
+
+
+def _told(expression: Expression, told: list[str], rng: random.Random) -> Turn:
     text = f"the {expression.text}" if rng.random() < 0.4 else expression.text
     learnt = (False, *(True for _ in told))
-    return Turn(DESCRIBE, (text, *told), f"refer {kind}", learnt=learnt)
+    return Turn(DESCRIBE, (text, *told), f"refer {expression.kind}", learnt=learnt)
 
 
 def _noun(text: str) -> str:

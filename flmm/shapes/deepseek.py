@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from transformers import (
     DeepseekVLConfig,
@@ -11,7 +13,8 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from flmm.shapes.lmm import GRID, IMAGE_SIZE, MEAN, PATCH, language_config
+from flmm.shapes.labels import padded_labels
+from flmm.shapes.lmm import MEAN, PATCH, Family, Features, language_config, padded_square, resized
 from flmm.shapes.tokenizer import train_tokenizer
 
 # DeepSeek-VL's words; its placeholders are followed directly by the user's text.
@@ -28,7 +31,23 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_deepseek_vl(seed: int) -> tuple[DeepseekVLForConditionalGeneration, DeepseekVLProcessor]:
+IMAGE_SIZE = 96
+GRID = IMAGE_SIZE // PATCH
+
+
+def deepseek_vl() -> Family:
+    """DeepSeek-VL. Letterboxed like LLaVA; its processor resizes first and pads then, which differs by a pixel at most."""
+    return Family(
+        build=_build,
+        pixels=lambda image: resized(padded_square(image), IMAGE_SIZE),
+        labels=partial(padded_labels, grid=GRID),
+        image_tokens=lambda height, width: GRID * GRID,
+        features=_features,
+        vision_modules=lambda model: [model.model.vision_model],
+    )
+
+
+def _build(seed: int) -> tuple[DeepseekVLForConditionalGeneration, DeepseekVLProcessor]:
     """An untrained DeepSeek-VL: SigLIP 4 x 128 on a 12 x 12 grid, the language model of the other tiny LMMs."""
     tokenizer = train_tokenizer(image_token="<image>")
     vision = SiglipVisionConfig(
@@ -61,9 +80,9 @@ def build_deepseek_vl(seed: int) -> tuple[DeepseekVLForConditionalGeneration, De
     )
 
 
-def deepseek_vl_features(
-    model: DeepseekVLForConditionalGeneration, pixels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patch features of SigLIP's last layer, and what the aligner makes of them."""
+def _features(
+    model: DeepseekVLForConditionalGeneration, pixels: torch.Tensor, sizes: torch.Tensor
+) -> Features:
     patches = model.model.vision_model(pixels).last_hidden_state
-    return patches, model.model.aligner(patches)
+    tokens = model.model.aligner(patches)
+    return Features(patches, tokens, tokens.flatten(0, 1))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from flmm.shapes.deepseek import build_deepseek_vl, deepseek_vl_features
-from flmm.shapes.lmm import Family, build_llava, llava_features, llava_pixels
+from flmm.shapes.deepseek import deepseek_vl
+from flmm.shapes.llava import llava, llava_next
+from flmm.shapes.lmm import Family
 
+# What the recipe trains from nothing: coarse and quick. The others take over what it learnt.
+BASE = "llava_base"
 FAMILIES: dict[str, Family] = {
-    "llava": Family(build_llava, llava_pixels, llava_features, lambda m: [m.model.vision_tower]),
-    # Letterboxed in the same way; its processor resizes first and pads then, which differs by a pixel at most.
-    "deepseek_vl": Family(
-        build_deepseek_vl, llava_pixels, deepseek_vl_features, lambda m: [m.model.vision_model]
-    ),
+    BASE: llava(96),
+    "llava": llava(128),
+    "llava_next": llava_next(),
+    "deepseek_vl": deepseek_vl(),
 }

@@ -8,15 +8,15 @@ import torch
 from torch.nn import functional
 
 from flmm.shapes.corpus import IGNORE, Batch
-from flmm.shapes.lmm import Family, normalise
+from flmm.shapes.lmm import Family, Features, normalise
 
 
 def language_loss(
     model: Any, family: Family, batch: Batch, progress: dict[int, list[float]] | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weighted next-token loss of the packed conversations; patch features (B, N, Dv) and image tokens (B, N, D)."""
-    patches, images = family.features(model, normalise(batch.pixels).to(family.dtype))
-    hidden = packed_hidden(model, images, batch)
+) -> tuple[torch.Tensor, Features]:
+    """Weighted next-token loss of the packed conversations, and what the pictures gave."""
+    features = picture_features(model, family, batch)
+    hidden = packed_hidden(model, features.packed, batch)
     wanted = batch.labels[:, 1:] != IGNORE
     logits = model.lm_head(hidden[:, :-1][wanted]).float()
     each = functional.cross_entropy(logits, batch.labels[:, 1:][wanted], reduction="none")
@@ -26,11 +26,16 @@ def language_loss(
         kinds = batch.kinds[:, 1:][wanted].masked_fill(batch.labels[:, 1:][wanted] == end, -1)
         for kind in set(kinds.tolist()) - {-1}:
             progress.setdefault(kind, []).append(each[kinds == kind].mean().item())
-    return (each * weights).sum() / weights.sum(), patches, images
+    return (each * weights).sum() / weights.sum(), features
+
+
+def picture_features(model: Any, family: Family, batch: Batch) -> Features:
+    """The features of a batch's pictures."""
+    return family.features(model, normalise(batch.pixels).to(family.dtype), batch.sizes)
 
 
 def packed_hidden(model: Any, images: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """The language model's last hidden states (B, T, D) over packed conversations."""
+    """The language model's last hidden states (B, T, D) over packed conversations; all image tokens (M, D)."""
     embeds = model.get_input_embeddings()(batch.ids)
     places = (batch.ids == model.config.image_token_id)[..., None].expand_as(embeds)
     embeds = embeds.masked_scatter(places, images.to(embeds.dtype))

@@ -21,6 +21,9 @@ from flmm.shapes.questions import (
 from flmm.shapes.scenes import Scene, make_scene, scene_seed
 
 DESCRIBE = "Please give me a description of the image."
+# Location tokens: tenths of the padded square's width from the left, and of its height from the top.
+COLUMNS, ROWS = "0123456789", "abcdefghij"
+LOCATIONS = frozenset(COLUMNS + ROWS)
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Turn:
     """One user turn after the image and its answer as pieces.
 
     `pieces` are tokenised one by one and their ids concatenated, as at evaluation; a piece "." stands for
-    the last id of `encode(".")` when `dotted` (a list of referring expressions). `kind` is describe or
+    the last id of `encode(".")` when `dotted` (a list of referring expressions); one of `LOCATIONS` is one token. `kind` is describe or
     a question's name; `learnt` tells the pieces that the model has to say (empty: all).
     """
 

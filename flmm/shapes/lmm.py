@@ -5,6 +5,7 @@ A `Family` says what differs between architectures; the recipe (`pretrain`) is c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from transformers import (
-    AutoModelForImageTextToText,
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast
 
-from flmm.shapes.tokenizer import train_tokenizer
+from flmm.shapes.scenes import Scene
 
-IMAGE_SIZE = 96
 PATCH = 8
-GRID = IMAGE_SIZE // PATCH
 MEAN = 0.5
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -45,44 +35,56 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a batch of pictures gives: `patches` (B, N, Dv) of the vision tower, `tokens` (B, N, D) behind the projector,
+    `packed` (M, D) the embeddings of all image tokens in the sequences' order.
+    """
+
+    patches: torch.Tensor
+    tokens: torch.Tensor
+    packed: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Family:
     """What the recipe needs to know of an architecture.
 
-    `build` makes the untrained model and its processor from a seed; `pixels` turns a picture (H, W, 3)
-    uint8 into the model's pixels before normalisation, (96, 96, 3) uint8; `features` maps normalised pixels
-    (B, 3, 96, 96) to the patch features (B, G*G, Dv) that the auxiliary loss reads and the image embeddings
-    (B, N, D).
+    `build` makes the untrained model and its processor from a seed; `pixels` turns a picture (H, W, 3) uint8 into
+    the model's pixels before normalisation, (..., S, S, 3) uint8; `labels` gives what each of the N patches shows
+    (`Labels`); `image_tokens` counts a picture's (height, width) tokens; `features` maps normalised pixels
+    (B, ..., 3, S, S) and the pictures' sizes (B, 2) to `Features`; `vision_modules` are what the warm-up trains.
     """
 
     build: Callable[[int], tuple[Any, Any]]
     pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-    features: Callable[[Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    labels: Callable[[Scene], NDArray[np.int64]]
+    image_tokens: Callable[[int, int], int]
+    features: Callable[[Any, torch.Tensor, torch.Tensor], Features]
     vision_modules: Callable[[Any], list[torch.nn.Module]]
     vision_width: int = 128
     dtype: torch.dtype = torch.float32
 
 
-def padded_square(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def padded_square(image: NDArray[np.uint8], fill: int = int(MEAN * 255)) -> NDArray[np.uint8]:
     """The picture (H, W, 3) centred on a square of its longer side, filled with the processor's mean
     colour.
     """
     height, width = image.shape[:2]
     side = max(height, width)
-    square = np.full((side, side, 3), int(MEAN * 255), dtype=np.uint8)
+    square = np.full((side, side, 3), fill, dtype=np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = image
     return square
 
 
-def llava_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Padded to a square, then 96 x 96: what the processor makes of a padded picture, not normalised."""
-    square = Image.fromarray(padded_square(image))
-    return np.asarray(square.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC))
+def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """The picture squashed to a square of `side` pixels."""
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, 96, 96, 3) uint8 to (B, 3, 96, 96) float, mean and deviation 0.5."""
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - MEAN) / MEAN
+    """(..., S, S, 3) uint8 to (..., 3, S, S) float, mean and deviation 0.5."""
+    return (pixels.movedim(-1, -3).float() / 255 - MEAN) / MEAN
 
 
 def language_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -102,50 +104,23 @@ def language_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
     )
 
 
-def build_llava(seed: int) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """An untrained LLaVA: CLIP 4 x 128 on a 12 x 12 grid, LLaMA 4 layers x 4 heads x 32."""
-    tokenizer = train_tokenizer()
-    vision = CLIPVisionConfig(
+def clip_config(side: int) -> CLIPVisionConfig:
+    """A CLIP vision tower 4 x 128 for pictures of `side` pixels."""
+    return CLIPVisionConfig(
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
         num_attention_heads=4,
-        image_size=IMAGE_SIZE,
+        image_size=side,
         patch_size=PATCH,
         projection_dim=64,
     )
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=language_config(tokenizer),
-        image_token_index=tokenizer.get_vocab()["<image>"],
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="default",
-        image_seq_length=GRID * GRID,
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(seed)
-    model = LlavaForConditionalGeneration(config)
-    return model, LlavaProcessor(
-        image_processor=CLIPImageProcessor(
-            size={"shortest_edge": IMAGE_SIZE},
-            crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
-            image_mean=[MEAN] * 3,
-            image_std=[MEAN] * 3,
-        ),
-        tokenizer=tokenizer,
-        patch_size=PATCH,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
-    )
 
 
-def llava_features(
-    model: LlavaForConditionalGeneration, pixels: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Patch features of CLIP's last layer, without its class token, and their projection."""
-    patches = model.model.vision_tower(pixels).last_hidden_state[:, 1:]
-    return patches, model.model.multi_modal_projector(patches)
+def clip_patches(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Patch features (B, N, 128) of the last layer of a model's CLIP, without its class token."""
+    patches: torch.Tensor = model.model.vision_tower(pixels).last_hidden_state[:, 1:]
+    return patches
 
 
 def save_model(model: Any, processor: Any, out: Path) -> None:
@@ -161,11 +136,30 @@ def load_weights(model: Any, path: Path) -> None:
     model.load_state_dict(saved.state_dict())
 
 
-def load_language_model(model: Any, path: Path) -> None:
-    """Put the language model of a saved tiny LMM of any architecture into a model.
+def take_over(model: Any, path: Path) -> bool:
+    """Put the language model of a saved tiny LMM of any architecture into a model; its vision tower, too, if both
+    have CLIP, the position embeddings resampled to the other grid. Returns whether the tower was taken.
 
     Raises:
         RuntimeError: it is of other sizes.
     """
-    saved = AutoModelForImageTextToText.from_pretrained(path)
-    model.model.language_model.load_state_dict(saved.model.language_model.state_dict())
+    saved = AutoModelForImageTextToText.from_pretrained(path).model
+    model.model.language_model.load_state_dict(saved.language_model.state_dict())
+    both = all(hasattr(each, "vision_tower") for each in (saved, model.model))
+    if both:
+        tower = saved.vision_tower.state_dict()
+        places = model.model.vision_tower.embeddings.position_embedding.weight
+        name = next(key for key in tower if key.endswith("embeddings.position_embedding.weight"))
+        tower[name] = _resampled(tower[name], len(places))
+        tower.update({k: v for k, v in model.model.vision_tower.state_dict().items() if "position_ids" in k})
+        model.model.vision_tower.load_state_dict(tower)
+        model.model.multi_modal_projector.load_state_dict(saved.multi_modal_projector.state_dict())
+    return both
+
+
+def _resampled(places: torch.Tensor, length: int) -> torch.Tensor:
+    """Position embeddings (1 + n*n, D), the class token's first, for a grid of `length` - 1 patches."""
+    before, after = (math.isqrt(count - 1) for count in (len(places), length))
+    grid = places[1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
+    grid = torch.nn.functional.interpolate(grid, size=(after, after), mode="bicubic", antialias=after < before)
+    return torch.cat([places[:1], grid.flatten(2)[0].T])

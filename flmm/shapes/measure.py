@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from flmm.shapes.corpus import IGNORE, Batch, Corpus, collate
-from flmm.shapes.forward import packed_hidden
+from flmm.shapes.forward import packed_hidden, picture_features
 from flmm.shapes.language import Turn, existence_turn
-from flmm.shapes.lmm import Family, normalise
+from flmm.shapes.lmm import Family
 from flmm.shapes.questions import multiple_choice
 from flmm.shapes.scenes import Scene
 
@@ -49,7 +49,7 @@ def measure(model: Any, family: Family, held: HeldOut) -> dict[str, Any]:
     model.eval()
     rows: list[list[bool]] = []
     for batch in held.batches:
-        _, images = family.features(model, normalise(batch.pixels).to(family.dtype))
+        images = picture_features(model, family, batch).packed
         rows += _right(model, packed_hidden(model, images, batch), batch)
     model.train()
     yes, no = [r[0] for r in rows], [r[1] for r in rows]

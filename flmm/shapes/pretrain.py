@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
+from flmm.errors import InputError
 from flmm.shapes.attention import use_float32_attention
 from flmm.shapes.corpus import WEIGHTS, Corpus, Pictures, collate
-from flmm.shapes.curriculum import curriculum_turns, finishing_turns, grounding_turns
-from flmm.shapes.families import FAMILIES
+from flmm.shapes.curriculum import curriculum_turns, finishing_turns, grounding_turns, locating_turns
+from flmm.shapes.families import BASE, FAMILIES
 from flmm.shapes.forward import language_loss
 from flmm.shapes.language import Turn, corpus_turns
-from flmm.shapes.lmm import load_language_model, load_weights, normalise, save_model
+from flmm.shapes.lmm import load_weights, normalise, save_model, take_over
 from flmm.shapes.measure import HeldOut, measure
 from flmm.shapes.readouts import PatchHeads, WordHeads
 from flmm.shapes.scenes import Scene
@@ -52,7 +53,7 @@ class Recipe:
     last: Schedule = Schedule(steps=1500, horizon=2900, batch=16)
     finish: Schedule = Schedule(steps=1300, horizon=1300, batch=16)
     ground: Schedule = Schedule(steps=4000, horizon=4000, batch=16)
-    adopt: Schedule = Schedule(steps=1500, horizon=1500, batch=16)
+    adopt: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     vision_batch: int = 64
     lr: float = 1.0e-3
     warmup: int = 100
@@ -85,23 +86,31 @@ class Recipe:
 def pretrain(
     out: Path,
     *,
-    family: str = "llava",
+    family: str,
     seed: int = 0,
     recipe: Recipe | None = None,
     checkpoints: Path | None = None,
     resume: Path | None = None,
     resume_after: str = "first",
-    language: Path | None = None,
+    start: Path | None = None,
     log: Callable[[str], None] = print,
     held_out: int = 200,
 ) -> dict[str, Any]:
-    """Train a model from scratch into the directory `out`; returns the losses and measured accuracies.
+    """Train a model into the directory `out`; returns the losses and measured accuracies.
 
-    `checkpoints` receives a complete model directory every 250 steps, replaced atomically, and each stage's
-    result as `<checkpoints>-<stage>`. `resume` is such a result of the stage `resume_after`: only the later stages
-    are run, and the same model comes out. `language` is a finished tiny LMM whose language model is taken over: behind
-    the vision warm-up only the last stage is run, for `recipe.adopt`.
+    The family `BASE` is trained from nothing; the others take over from `start`, a finished model of it: the language
+    model, and the vision tower where both have CLIP (otherwise it is warmed up). `checkpoints` receives a complete
+    model directory every 250 steps, replaced atomically, and each stage's result as `<checkpoints>-<stage>`. `resume`
+    is such a result of the stage `resume_after`: only the later stages are run, and the same model comes out.
+
+    Raises:
+        InputError: `start` is missing, or given for `BASE`.
     """
+    if (start is None) != (family == BASE):
+        raise InputError(
+            f"{BASE} is trained from nothing, the other families from a finished {BASE}: "
+            f"{'name' if start is None else 'leave out'} --start"
+        )
     recipe = recipe or Recipe()
     kind = FAMILIES[family]
     run = _Run(family, seed, recipe, checkpoints, log)
@@ -111,14 +120,14 @@ def pretrain(
     use_float32_attention(model)
     held = HeldOut(family, processor, held_out)
     losses: list[float] = []
-    stages = STAGES if language is None else (WARM_UP, ADOPT)
-    start = 0
+    stages = STAGES
+    if start is not None:
+        stages = (ADOPT,) if take_over(model, start) else (WARM_UP, ADOPT)
+    first = 0
     if resume is not None:
-        start = [stage.name for stage in stages].index(resume_after) + 1
+        first = [stage.name for stage in stages].index(resume_after) + 1
         load_weights(model, resume)
-    if language is not None:
-        load_language_model(model, language)
-    for index, stage in enumerate(stages[start:], start=start):
+    for index, stage in enumerate(stages[first:], start=first):
         torch.manual_seed(seed + index)
         heads = PatchHeads(kind.vision_width)
         if stage is WARM_UP:
@@ -161,7 +170,7 @@ STAGES = (
     _Stage("finish", "pretrain-finish", finishing_turns, aligned=True),
     _Stage("ground", "pretrain-ground", grounding_turns, aligned=True),
 )
-ADOPT = _Stage("adopt", "pretrain-adopt", grounding_turns, aligned=True)
+ADOPT = _Stage("adopt", "pretrain-adopt", locating_turns, aligned=True)
 
 
 def _loader(data: Any, batch: int, collate_fn: Any = None) -> Iterable[Any]:
@@ -207,8 +216,9 @@ def _warm_up_vision(model: Any, heads: PatchHeads, run: _Run) -> None:
     for step, (pixels, labels) in enumerate(_loader(data, recipe.vision_batch)):
         _scheduled(optimizer, step, recipe.vision_steps, recipe)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            patches, _ = kind.features(model, normalise(pixels).to(kind.dtype))
-            loss, right = heads(patches, labels)
+            sizes = torch.zeros(len(pixels), 2)  # only the packing of tokens reads them
+            features = kind.features(model, normalise(pixels).to(kind.dtype), sizes)
+            loss, right = heads(features.patches, labels)
         _step(loss, optimizer, modules, recipe.clip)
         mean = loss.item() if step == 0 else 0.95 * mean + 0.05 * loss.item()
         if (step + 1) % 50 == 0:
@@ -231,11 +241,11 @@ def _train_jointly(
     for step, batch in enumerate(_loader(corpus, batch_size, collate)):
         _scheduled(optimizer, step, schedule.horizon, recipe)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            language, patches, images = language_loss(model, kind, batch, progress)
-            vision, right = heads(patches, batch.patches)
+            language, features = language_loss(model, kind, batch, progress)
+            vision, right = heads(features.patches, batch.patches)
             loss = language + recipe.auxiliary * vision
             if stage.aligned:
-                aligned = words(images, model.get_input_embeddings().weight, batch.patches)
+                aligned = words(features.tokens, model.get_input_embeddings().weight, batch.patches)
                 progress.setdefault(len(WEIGHTS), []).append(aligned.item())
                 loss = loss + recipe.alignment * aligned
         _step(loss, optimizer, modules, recipe.clip)

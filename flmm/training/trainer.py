@@ -14,6 +14,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 
 from flmm.data.geometry import resize_nearest, training_targets
 from flmm.errors import InputError, StepError
+from flmm.heads.batches import together
 from flmm.heads.losses import mask_loss
 from flmm.heads.model import GroundingHead, HeadOutput
 from flmm.params import Train
@@ -81,7 +82,7 @@ class Trainer:
         # Convolutions of few channels run about a quarter faster in this layout, on CPU and GPU; values stay.
         head.mask_head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
-            head.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+            head.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
         )
         self._head = head
         self._model, self._optimizer = accelerator.prepare(head.train(), optimizer)
@@ -109,19 +110,20 @@ class Trainer:
                     checkpoints.save(batch.step, self._state())
 
     def _step(self, batch: Batch, loader: Iterator[TrainingImage]) -> Record:
-        """One optimiser step over a batch, image by image, because their sizes differ."""
+        """One optimiser step over a batch, a few images at a time."""
         accelerator = self.accelerator
         mine, weight = share(batch, accelerator.process_index, accelerator.num_processes)
         # Seeded by position: whatever draws random numbers draws the same ones after a resume.
         torch.manual_seed(self._seed * 1_000_003 + batch.step)
         lr = self._set_learning_rate(batch.step)
         total = torch.zeros(len(LOSSES), device=accelerator.device)
-        for number in range(len(mine)):
-            image = next(loader)
-            # Gradients travel between processes once per step, with the last image.
-            last = number == len(mine) - 1
-            with nullcontext() if last else accelerator.no_sync(self._model):
-                losses = image_losses(self._model(image.answer, image.embedding), image)
+        images = [next(loader) for _ in mine]
+        passes = list(together(images, lambda image: len(image.masks)))
+        for number, some in enumerate(passes, start=1):
+            # Gradients travel between processes once per step, with the last images.
+            with nullcontext() if number == len(passes) else accelerator.no_sync(self._model):
+                outputs = self._model([image.answer for image in some], [image.embedding for image in some])
+                losses = torch.stack(list(map(image_losses, outputs, some))).sum(dim=0)
                 accelerator.backward(losses.sum() * weight)
             total += losses.detach() * (weight / accelerator.num_processes)
         norm = accelerator.clip_grad_norm_(self._head.parameters(), self._settings.gradient_norm)

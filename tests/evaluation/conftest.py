@@ -1,6 +1,6 @@
 """A small cache on disk and fake heads that know, or do not know, where the targets are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,7 +101,12 @@ class FakeHead:
     mask: Callable[[np.ndarray], np.ndarray]
     firmness: float = 8.0
 
-    def __call__(self, answer: CachedAnswer, image_embedding: torch.Tensor) -> HeadOutput:
+    def __call__(
+        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor]
+    ) -> list[HeadOutput]:
+        return [self.output(answer) for answer in answers]
+
+    def output(self, answer: CachedAnswer) -> HeadOutput:
         truths = [decode_rle(phrase.rle, answer.height, answer.width) for phrase in answer.phrases]
         masks = torch.from_numpy(np.stack([self.mask(truth) for truth in truths])).float()
         logits = self.firmness * (2 * masks - 1)

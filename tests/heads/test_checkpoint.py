@@ -40,7 +40,7 @@ def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
     assert read_config(first) == CONFIG
     assert not loaded.training
     for ours, theirs in zip(
-        vars(head(answer, embedding)).values(), vars(loaded(answer, embedding)).values(), strict=True
+        *(vars(each([answer], [embedding])[0]).values() for each in (head, loaded)), strict=True
     ):
         assert torch.equal(ours, theirs)
     save_head(second, loaded, CONFIG)

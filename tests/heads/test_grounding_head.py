@@ -17,10 +17,24 @@ from tests.heads.conftest import HEIGHT, IMAGE_WIDTH, make_head
 def test_coarse_logits_lose_the_letterbox_and_refined_logits_have_the_image_size(
     head: GroundingHead, answer: CachedAnswer
 ) -> None:
-    output = head(answer, torch.randn(1, 16, 6, 6))
+    output = head([answer], [torch.randn(1, 16, 6, 6)])[0]
     assert output.coarse.shape == (4, 11, 16)  # 40 x 60 in a 16 x 16 square
     assert output.refined.shape == (4, HEIGHT, IMAGE_WIDTH)
     assert bool(torch.isfinite(output.coarse).all() and torch.isfinite(output.refined).all())
+
+
+@torch.no_grad()
+def test_images_that_go_together_get_the_masks_that_each_gets_alone(
+    head: GroundingHead, answer: CachedAnswer
+) -> None:
+    """Other sizes, other numbers of phrases and of tokens: nothing of a neighbour is seen."""
+    few = dataclasses.replace(answer, phrases=answer.phrases[:1], height=answer.height // 2)
+    answers = [answer, few, dataclasses.replace(answer, phrases=answer.phrases[::-1])]
+    embeddings = [torch.randn(1, 16, 6, 6) for _ in answers]
+    for each, embedding, output in zip(answers, embeddings, head(answers, embeddings), strict=True):
+        alone = head([each], [embedding])[0]
+        torch.testing.assert_close(output.coarse, alone.coarse, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(output.refined, alone.refined, atol=1e-4, rtol=1e-4)
 
 
 def test_equal_seeds_give_equal_heads_and_leave_the_global_random_state_alone(sam: Sam) -> None:
@@ -42,7 +56,7 @@ def test_an_untrained_refiner_is_sam_s_and_training_it_leaves_sam_unchanged(
     for name, value in head.sam.prompt_encoder.state_dict().items():
         assert torch.equal(value, before[f"prompt_encoder.{name}"])
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.1)
-    head(answer, torch.randn(1, 16, 6, 6)).refined.sum().backward()
+    head([answer], [torch.randn(1, 16, 6, 6)])[0].refined.sum().backward()
     optimizer.step()
     assert all(torch.equal(value, before[name]) for name, value in sam.state_dict().items())
     changed = head.sam.mask_decoder.state_dict()["mask_tokens.weight"]
@@ -52,7 +66,7 @@ def test_an_untrained_refiner_is_sam_s_and_training_it_leaves_sam_unchanged(
 def test_the_refined_loss_reaches_mask_head_text_and_refiner(
     head: GroundingHead, answer: CachedAnswer
 ) -> None:
-    head(answer, torch.randn(1, 16, 6, 6)).refined.square().sum().backward()
+    head([answer], [torch.randn(1, 16, 6, 6)])[0].refined.square().sum().backward()
     for part in ("mask_head.encoder.0", "sam.model.prompt_encoder.mask", "sam.model.mask_decoder.tr", "text"):
         gradients = [value.grad for name, value in head.named_parameters() if name.startswith(part)]
         assert gradients
@@ -65,7 +79,9 @@ def test_the_words_change_the_refined_mask_and_not_the_coarse_one(
 ) -> None:
     embedding = torch.randn(1, 16, 6, 6)
     others = tuple(dataclasses.replace(phrase, hidden=phrase.hidden + 1) for phrase in answer.phrases)
-    plain, changed = head(answer, embedding), head(dataclasses.replace(answer, phrases=others), embedding)
+    plain, changed = (
+        head([each], [embedding])[0] for each in (answer, dataclasses.replace(answer, phrases=others))
+    )
     assert torch.equal(plain.coarse, changed.coarse)
     assert not torch.allclose(plain.refined, changed.refined)
 
@@ -88,7 +104,7 @@ def test_training_on_one_answer_lowers_its_loss(sam: Sam, answer: CachedAnswer) 
     optimizer = torch.optim.AdamW(head.parameters(), lr=3e-3)
     losses = []
     for _ in range(40):
-        output = head(answer, embedding)
+        output = head([answer], [embedding])[0]
         parts = [
             mask_loss(logits, training_targets(masks, answer.grid.view, (logits.shape[1], logits.shape[2])))
             for logits in (output.coarse, output.refined)

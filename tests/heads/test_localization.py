@@ -68,7 +68,7 @@ def test_the_mask_is_where_the_chosen_head_looks(seed: int) -> None:
     phrase, (row, column) = made_up(seed)
     head = LocalizationHead([GOOD], build_sam(CONFIG))
     with torch.inference_mode():
-        output = head(answer([phrase, phrase]), torch.zeros(1, 64, 24, 24))
+        output = head([answer([phrase, phrase])], [torch.zeros(1, 64, 24, 24)])[0]
     assert output.refined.shape == (2, 72, 96) and torch.isfinite(output.refined).all()
     assert output.coarse.shape[-1] == 64 and torch.equal(output.coarse[0], output.coarse[1])
     inside = (output.coarse[0] > 0).nonzero().float()
