@@ -53,13 +53,20 @@ class Pictures:
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
+        self._last: tuple[tuple[Any, ...], Image.Image] | None = None
 
     def of(self, question: Question) -> Image.Image:
-        """The RGB picture.
+        """The RGB picture, the same object for questions about one picture that follow each other.
 
         Raises:
             InputError: absent or unreadable (names the file or the question).
         """
+        key = (question.archive, question.image, question.image_bytes)
+        if self._last is None or self._last[0] != key:
+            self._last = (key, self._read(question))
+        return self._last[1]
+
+    def _read(self, question: Question) -> Image.Image:
         if question.image_bytes:
             return decode_image(question.image_bytes, f"question {question.question_id}")
         return self._store.open(question.archive, question.image)
@@ -70,6 +77,7 @@ class AttachedHead:
 
     def __init__(self, head: GroundingHead, sam: Sam) -> None:
         self._head, self._sam = head, sam
+        self._seen: tuple[Image.Image, torch.Tensor] | None = None
 
     @torch.inference_mode()
     def masks(self, image: Image.Image, observation: Observation | None, where: str) -> int:
@@ -81,8 +89,14 @@ class AttachedHead:
         if observation is None or not observation.texts:
             return 0
         size = (image.height, image.width)
-        output = ground(self._head, observation, embed(self._sam, image)[None], size)
+        output = ground(self._head, observation, self._embedding(image), size)
         return len(to_masks(output.refined, size, where))
+
+    def _embedding(self, image: Image.Image) -> torch.Tensor:
+        """(1, C, E, E); the last one is kept, because the questions about a picture follow each other."""
+        if self._seen is None or self._seen[0] is not image:
+            self._seen = (image, embed(self._sam, image)[None])
+        return self._seen[1]
 
 
 def ground(

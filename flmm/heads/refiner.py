@@ -66,7 +66,9 @@ class SamRefiner(nn.Module):
         boxes = torch.cat([self.box_prompts(*image) for image in images])  # (P of all images, 4)
         masks = torch.cat([self.mask_prompts(*image) for image in images])  # (P, 1, 4E, 4E)
         sparse, dense = self.prompt_encoder(points=None, boxes=boxes, masks=masks)
-        embeddings = [each for each, logits in zip(image_embeddings, mask_logits, strict=True) for _ in logits]
+        embeddings = [
+            each for each, logits in zip(image_embeddings, mask_logits, strict=True) for _ in logits
+        ]
         words = [tokens for each in text_tokens for tokens in each]
         low = self._decode(torch.cat(embeddings), sparse, dense, words)
         parts = low.split([len(logits) for logits in mask_logits])

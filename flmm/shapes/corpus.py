@@ -229,4 +229,3 @@ def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]
         rows("segments", -1, torch.long),
         rows("kinds", -1, torch.long),
     )
-

@@ -36,7 +36,7 @@ GRID = IMAGE_SIZE // PATCH
 
 
 def deepseek_vl() -> Family:
-    """DeepSeek-VL. Letterboxed like LLaVA; its processor resizes first and pads then, which differs by a pixel at most."""
+    """DeepSeek-VL, letterboxed like LLaVA; its processor resizes first and pads then: at most a pixel's difference."""
     return Family(
         build=_build,
         pixels=lambda image: resized(padded_square(image), IMAGE_SIZE),

@@ -13,6 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from flmm.evaluation.mmbench import option_letter
 from flmm.shapes.lmm import padded_square
+from flmm.shapes.measure import locate
 from flmm.shapes.questions import (
     CATEGORIES,
     absent_category,
@@ -26,8 +27,12 @@ Ask = Callable[[Scene, str], str]
 
 
 def examine(path: Path, scenes: int = 100) -> dict[str, Any]:
-    """Shares of right answers on scenes of a stream of their own; negatives random and hard (near misses)."""
-    ask = _asker(path)
+    """Shares of right answers on scenes of streams of their own: existence (negatives random and near misses), multiple
+    choice, and the locations of what expressions mean.
+    """
+    processor = AutoProcessor.from_pretrained(path)
+    model = AutoModelForImageTextToText.from_pretrained(path).eval()
+    ask = _asker(model, processor)
     found: dict[str, list[bool]] = {}
     for index in range(scenes):
         seed = scene_seed("examination", 0, index)
@@ -41,7 +46,9 @@ def examine(path: Path, scenes: int = 100) -> dict[str, Any]:
         found.setdefault("multiple choice", []).extend(right)
         found.setdefault("multiple choice: circular", []).append(all(right))
         found.setdefault(f"circular: {choice.category}", []).append(all(right))
-    return {kind: round(sum(oks) / len(oks), 3) for kind, oks in sorted(found.items())}
+    shares = {kind: round(sum(oks) / len(oks), 3) for kind, oks in sorted(found.items())}
+    located = locate(model, model.config.model_type, processor, scenes)
+    return shares | {f"location: {kind}": share for kind, share in located.items()}
 
 
 def _pairs(scene: Scene, rng: random.Random) -> dict[str, str]:
@@ -53,16 +60,16 @@ def _pairs(scene: Scene, rng: random.Random) -> dict[str, str]:
     }
 
 
-def _asker(path: Path) -> Ask:
-    processor = AutoProcessor.from_pretrained(path)
-    model = AutoModelForImageTextToText.from_pretrained(path).eval()
+def _asker(model: Any, processor: Any) -> Ask:
+    padded = model.config.model_type == "llava"  # its processor would cut the edges off
 
     def ask(scene: Scene, question: str) -> str:
         content = [{"type": "image"}, {"type": "text", "text": question}]
         text = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True
         )
-        inputs = processor(images=Image.fromarray(padded_square(scene.image)), text=text, return_tensors="pt")
+        image = Image.fromarray(padded_square(scene.image) if padded else scene.image)
+        inputs = processor(images=image, text=text, return_tensors="pt")
         with torch.inference_mode():
             out = model.generate(**inputs, max_new_tokens=8, do_sample=False)
         answer = out[0, inputs["input_ids"].shape[1] :]

@@ -41,9 +41,7 @@ def _labels(scene: Scene, grid: int, window: tuple[int, int, int] | None) -> NDA
     return labels
 
 
-def _coverage(
-    mask: NDArray[np.bool_], grid: int, window: tuple[int, int, int] | None
-) -> NDArray[np.float32]:
+def _coverage(mask: NDArray[np.bool_], grid: int, window: tuple[int, int, int] | None) -> NDArray[np.float32]:
     """The share of each cell (grid, grid) that a mask (H, W) covers; scenes' sides are multiples of the grid's."""
     square = mask.astype(np.float32)
     if window is not None:

@@ -31,7 +31,8 @@ class Turn:
     """One user turn after the image and its answer as pieces.
 
     `pieces` are tokenised one by one and their ids concatenated, as at evaluation; a piece "." stands for
-    the last id of `encode(".")` when `dotted` (a list of referring expressions); one of `LOCATIONS` is one token. `kind` is describe or
+    the last id of `encode(".")` when `dotted` (a list of referring expressions), one of `LOCATIONS` for its own
+    token. `kind` is describe or
     a question's name; `learnt` tells the pieces that the model has to say (empty: all).
     """
 

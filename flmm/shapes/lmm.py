@@ -36,8 +36,8 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Features:
-    """What a batch of pictures gives: `patches` (B, N, Dv) of the vision tower, `tokens` (B, N, D) behind the projector,
-    `packed` (M, D) the embeddings of all image tokens in the sequences' order.
+    """What a batch of pictures gives: `patches` (B, N, Dv) of the vision tower, `tokens` (B, N, D) behind the
+    projector, `packed` (M, D) the embeddings of all image tokens in the sequences' order.
     """
 
     patches: torch.Tensor
@@ -161,5 +161,7 @@ def _resampled(places: torch.Tensor, length: int) -> torch.Tensor:
     """Position embeddings (1 + n*n, D), the class token's first, for a grid of `length` - 1 patches."""
     before, after = (math.isqrt(count - 1) for count in (len(places), length))
     grid = places[1:].reshape(1, before, before, -1).permute(0, 3, 1, 2)
-    grid = torch.nn.functional.interpolate(grid, size=(after, after), mode="bicubic", antialias=after < before)
+    grid = torch.nn.functional.interpolate(
+        grid, size=(after, after), mode="bicubic", antialias=after < before
+    )
     return torch.cat([places[:1], grid.flatten(2)[0].T])

@@ -120,7 +120,7 @@ def pretrain(
     use_float32_attention(model)
     held = HeldOut(family, processor, held_out)
     losses: list[float] = []
-    stages = STAGES
+    stages: tuple[_Stage, ...] = STAGES
     if start is not None:
         stages = (ADOPT,) if take_over(model, start) else (WARM_UP, ADOPT)
     first = 0

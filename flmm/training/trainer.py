@@ -82,7 +82,11 @@ class Trainer:
         # Convolutions of few channels run about a quarter faster in this layout, on CPU and GPU; values stay.
         head.mask_head.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
-            head.parameters(), lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+            head.parameters(),
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._head = head
         self._model, self._optimizer = accelerator.prepare(head.train(), optimizer)

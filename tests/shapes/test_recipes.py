@@ -37,7 +37,9 @@ SHORT = Recipe(
 @pytest.mark.pipeline
 def test_the_shortened_lmm_recipe_learns(tmp_path: Path) -> None:
     lines: list[str] = []
-    result = pretrain(tmp_path / "lmm", family="llava_base", seed=1, recipe=SHORT, log=lines.append, held_out=4)
+    result = pretrain(
+        tmp_path / "lmm", family="llava_base", seed=1, recipe=SHORT, log=lines.append, held_out=4
+    )
     losses = result["losses"]
     assert len(losses) == 16 + 16 + 4 + 4
     first, last = losses[:16], losses[16:32]
@@ -55,7 +57,9 @@ def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
     )
     wip = tmp_path / "wip"
     runs = [
-        pretrain(tmp_path / str(i), family="llava_base", seed=2, recipe=tiny, held_out=2, checkpoints=wip)["losses"]
+        pretrain(tmp_path / str(i), family="llava_base", seed=2, recipe=tiny, held_out=2, checkpoints=wip)[
+            "losses"
+        ]
         for i in range(2)
     ]
     assert runs[0] == runs[1]

@@ -19,7 +19,6 @@ from flmm.shapes.lmm import Family, normalise, padded_square, save_model, take_o
 from flmm.shapes.scenes import COLOURS, TEXTURES, Scene, make_scene, scene_seed
 from flmm.shapes.tokenizer import train_tokenizer
 
-
 FAMILY = FAMILIES["llava_base"]
 GRID = 12
 
@@ -119,7 +118,9 @@ def test_training_and_the_processor_make_the_same_of_a_picture(
     scene = make_scene(seed)
     tiled = "Next" in type(processor).__name__  # the others see a padded square
     image = Image.fromarray(scene.image if tiled else padded_square(scene.image))
-    inputs = processor(images=image, text=processor.tokenizer.decode([processor.image_token_id]), return_tensors="pt")
+    inputs = processor(
+        images=image, text=processor.tokenizer.decode([processor.image_token_id]), return_tensors="pt"
+    )
     pixels = normalise(torch.from_numpy(family.pixels(scene.image).copy())[None])
     assert inputs["pixel_values"].shape == pixels.shape
     assert (inputs["pixel_values"] - pixels).abs().mean() < 0.01
