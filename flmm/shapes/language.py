@@ -32,8 +32,7 @@ class Turn:
 
     `pieces` are tokenised one by one and their ids concatenated, as at evaluation; a piece "." stands for
     the last id of `encode(".")` when `dotted` (a list of referring expressions), one of `LOCATIONS` for its own
-    token. `kind` is describe or
-    a question's name; `learnt` tells the pieces that the model has to say (empty: all).
+    token. `kind` is describe or a question's name; `learnt` tells the pieces that the model has to say (empty: all).
     """
 
     prompt: str
