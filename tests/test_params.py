@@ -65,7 +65,7 @@ def test_a_missing_key_is_named() -> None:
 
 
 def test_a_backbone_of_another_suite_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"llava-1\.5-7b.*known: shapes-llava"):
+    with pytest.raises(InputError, match=r"llava-1\.5-7b.*known: shapes-deepseek-vl, shapes-llava"):
         parse_params(changed("backbones", ["llava-1.5-7b"]))
 
 

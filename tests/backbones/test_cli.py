@@ -34,7 +34,7 @@ def test_the_list_has_a_row_for_every_entry_of_the_catalogue() -> None:
     result = RUN.invoke(app, ["backbones"])
     assert result.exit_code == 0, result.output
     row = next(line for line in result.output.splitlines() if "shapes-llava" in line)
-    assert "1.7 M" in row and "KiB" in row and "12 x 12" in row and " 16 " in row
+    assert "1.7 M" in row and "KiB" in row and "16 x 16" in row and " 16 " in row
     absent = next(line for line in result.output.splitlines() if "qwen3-vl-8b" in line)
     assert "not on this machine" in absent
 

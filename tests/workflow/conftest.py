@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Values only: the pipeline is the real one, with fewer images.
 SMALL = {
+    ("backbones",): ["shapes-llava"],
     ("suites", "shapes", "generate", "train_images"): 24,
     ("suites", "shapes", "generate", "evaluation_images"): 20,
     ("extract", "samples_per_shard"): 10,
