@@ -13,6 +13,8 @@ rule train:
         timing="results/{suite}/{backbone}/train/timing.json",
     log:
         "logs/{suite}/{backbone}/train.log",
+    # The longest jobs come first: what is left when they are done is short and fills all cores.
+    priority: 1
     threads: TRAIN_THREADS
     resources:
         gpu=GPU,
