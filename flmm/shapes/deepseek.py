@@ -17,7 +17,8 @@ from flmm.shapes.labels import padded_labels
 from flmm.shapes.lmm import MEAN, PATCH, Family, Features, language_config, padded_square, resized
 from flmm.shapes.tokenizer import train_tokenizer
 
-# DeepSeek-VL's words; its placeholders are followed directly by the user's text.
+# DeepSeek-VL's words; its placeholders are followed directly by the user's text. (A bare newline behind a block would be
+# dropped by the template's engine.)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}User: {% else %}Assistant: {% endif %}"
@@ -25,7 +26,7 @@ CHAT_TEMPLATE = (
     "{% for part in message['content'] if part['type'] == 'image' %}<image>{% endfor %}"
     "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{% endfor %}"
     "{% endif %}"
-    "{% if message['role'] == 'user' %}\n\n{% else %}{{ eos_token }}{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '\\n\\n' }}{% else %}{{ eos_token }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )

@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+from flmm import backbones
+from flmm.backbones.lmm import TransformersBackbone
+from flmm.params import BackboneEntry
 from flmm.shapes.corpus import IGNORE, Corpus, Encoder, collate
 from flmm.shapes.drawing import SHAPES
 from flmm.shapes.families import FAMILIES
@@ -131,6 +134,28 @@ def test_training_and_the_processor_make_the_same_of_a_picture(
         rest = {k: v for k, v in inputs.items() if k in ("pixel_values", "image_sizes")}
         own = model.model.get_image_features(**rest).pooler_output
     assert torch.allclose(packed, torch.cat([each.reshape(-1, packed.shape[1]) for each in own]), atol=1e-5)
+
+
+def test_the_model_learns_the_prompt_that_its_family_asks_with(
+    any_built: tuple[Family, Any, Any], tmp_path: Path
+) -> None:
+    """The recipe's prompt is the chat template's; the backbone's is the authors': they must be the same tokens."""
+    family, model, processor = any_built
+    save_model(model, processor, tmp_path)
+    entry = BackboneEntry(
+        suite="shapes",
+        family=model.config.model_type,
+        model=str(tmp_path),
+        revision=None,
+        trust_remote_code=False,
+    )
+    scene, question = make_scene(12), "Is there a red star?\nA. Yes"
+    backbone = backbones.load(entry, dtype="float32", device="cpu")
+    assert isinstance(backbone, TransformersBackbone)
+    asked = backbone.encode(Image.fromarray(scene.image), question).inputs["input_ids"][0].tolist()
+    encoder = Encoder(processor, family.image_tokens)
+    learnt, _ = encoder.conversation(Turn(question, ("Yes",), "existence"))
+    assert asked == [*encoder.prefix(size_of(scene)), *learnt]
 
 
 def test_labels_belong_to_the_patches_that_show_them(any_built: tuple[Family, Any, Any]) -> None:
