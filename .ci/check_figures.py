@@ -10,10 +10,10 @@ from typing import Any
 CONTROL_GAP = 30.0
 
 
-# The least that is to be seen of each backbone. The goals for RES are in docs/results.md.
+# The least that is to be seen of each backbone; the goals, and what is short of them, are in docs/results.md.
 BOUNDS = {
     "shapes-llava": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 74.0, "recall": 70.0},
-    "shapes-llava-next": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 74.0, "recall": 70.0},
+    "shapes-llava-next": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 80.0, "recall": 70.0},
     "shapes-deepseek-vl": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 74.0, "recall": 70.0},
 }
 Figure = tuple[str, float, float]

@@ -17,7 +17,7 @@ from flmm.shapes.labels import padded_labels
 from flmm.shapes.lmm import MEAN, PATCH, Family, Features, language_config, padded_square, resized
 from flmm.shapes.tokenizer import train_tokenizer
 
-# DeepSeek-VL's words; its placeholders are followed directly by the user's text. (A bare newline behind a block would be
+# DeepSeek-VL's words; its placeholders are followed directly by the user's text. (A bare newline behind a block is
 # dropped by the template's engine.)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
