@@ -42,7 +42,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
         monkeypatch.delenv(name, raising=False)
-    params = load_params(PARAMS)
+    params = load_params(PARAMS, backbones=[BACKBONE])
     for name in params.active.sources:
         write_json(
             Path(f"results/shapes/download/{name}.json"), {"url": "file:x", "bytes": 1, "sha256": "a" * 64}
