@@ -104,8 +104,10 @@ def pretrain(
     is such a result of the stage `resume_after`: only the later stages are run, and the same model comes out.
 
     Raises:
-        InputError: `start` is missing, or given for `BASE`.
+        InputError: no such family; `start` is missing, or given for `BASE`.
     """
+    if family not in FAMILIES:
+        raise InputError(f"--family {family}: there are {', '.join(FAMILIES)}")
     if (start is None) != (family == BASE):
         raise InputError(
             f"{BASE} is trained from nothing, the other families from a finished {BASE}: "
@@ -120,14 +122,7 @@ def pretrain(
     use_float32_attention(model)
     held = HeldOut(family, processor, held_out)
     losses: list[float] = []
-    stages: tuple[_Stage, ...] = STAGES
-    if start is not None:
-        stages = (ADOPT,) if take_over(model, start) else (WARM_UP, ADOPT)
-    first = 0
-    if resume is not None:
-        first = [stage.name for stage in stages].index(resume_after) + 1
-        load_weights(model, resume)
-    for index, stage in enumerate(stages[first:], start=first):
+    for index, stage in _stages(model, start, resume, resume_after):
         torch.manual_seed(seed + index)
         heads = PatchHeads(kind.vision_width)
         if stage is WARM_UP:
@@ -171,6 +166,20 @@ STAGES = (
     _Stage("ground", "pretrain-ground", grounding_turns, aligned=True),
 )
 ADOPT = _Stage("adopt", "pretrain-adopt", locating_turns, aligned=True)
+
+
+def _stages(
+    model: Any, start: Path | None, resume: Path | None, resume_after: str
+) -> list[tuple[int, _Stage]]:
+    """The stages to run, numbered, when the model has got the weights that it begins with."""
+    stages: tuple[_Stage, ...] = STAGES
+    if start is not None:
+        stages = (ADOPT,) if take_over(model, start) else (WARM_UP, ADOPT)
+    first = 0
+    if resume is not None:
+        first = [stage.name for stage in stages].index(resume_after) + 1
+        load_weights(model, resume)
+    return list(enumerate(stages))[first:]
 
 
 def _loader(data: Any, batch: int, collate_fn: Any = None) -> Iterable[Any]:

@@ -102,6 +102,11 @@ def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str
     AutoProcessor.from_pretrained(tmp_path / "out")
 
 
+def test_an_unknown_family_is_named_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nobody.*llava_base, llava, llava_next, deepseek_vl"):
+        pretrain(tmp_path / "out", family="nobody")
+
+
 @pytest.mark.parametrize(("family", "start"), [("llava_base", "somewhere"), ("llava", None)])
 def test_only_the_base_is_trained_from_nothing(tmp_path: Path, family: str, start: str | None) -> None:
     with pytest.raises(InputError, match="--start"):
