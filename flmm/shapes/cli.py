@@ -31,7 +31,7 @@ def pretrain(
         Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")
     ] = None,
 ) -> None:
-    """Train a tiny LMM: llava_base from nothing (about 75 minutes on two cores), then others from it (about 45)."""
+    """Train a tiny LMM: llava_base from nothing (over two hours on a core), then others from it (an hour each)."""
     from flmm.shapes.pretrain import Recipe
     from flmm.shapes.pretrain import pretrain as train
 

@@ -31,7 +31,6 @@ class Packed:
     """
 
     size: tuple[int, int]
-
     ids: list[int]
     labels: list[int]
     weights: list[float]

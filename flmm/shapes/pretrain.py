@@ -106,13 +106,7 @@ def pretrain(
     Raises:
         InputError: no such family; `start` is missing, or given for `BASE`.
     """
-    if family not in FAMILIES:
-        raise InputError(f"--family {family}: there are {', '.join(FAMILIES)}")
-    if (start is None) != (family == BASE):
-        raise InputError(
-            f"{BASE} is trained from nothing, the other families from a finished {BASE}: "
-            f"{'name' if start is None else 'leave out'} --start"
-        )
+    _check(family, start)
     recipe = recipe or Recipe()
     kind = FAMILIES[family]
     run = _Run(family, seed, recipe, checkpoints, log)
@@ -166,6 +160,16 @@ STAGES = (
     _Stage("ground", "pretrain-ground", grounding_turns, aligned=True),
 )
 ADOPT = _Stage("adopt", "pretrain-adopt", locating_turns, aligned=True)
+
+
+def _check(family: str, start: Path | None) -> None:
+    if family not in FAMILIES:
+        raise InputError(f"--family {family}: there are {', '.join(FAMILIES)}")
+    if (start is None) != (family == BASE):
+        raise InputError(
+            f"{BASE} is trained from nothing, the other families from a finished {BASE}: "
+            f"{'name' if start is None else 'leave out'} --start"
+        )
 
 
 def _stages(

@@ -4,11 +4,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from flmm.data.question import Question
 from flmm.evaluation import mmbench, pope
 from flmm.evaluation.answers import answer_records
-from flmm.evaluation.qa import ANSWER_SCHEMA, facts
+from flmm.evaluation.qa import ANSWER_SCHEMA, Pictures, facts
 
 
 def question(**changes: Any) -> Question:
@@ -17,6 +18,26 @@ def question(**changes: Any) -> Question:
         "answer": "yes", "category": "", "archive": "val2014", "image": "a.jpg", "image_bytes": b"",
     }  # fmt: skip
     return Question(**{**plain, **changes})
+
+
+class Store:
+    """Gives a fresh picture, of a colour of its own, at every call."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def open(self, archive: str, name: str) -> Image.Image:
+        self.asked.append(name)
+        return Image.new("RGB", (2, 2), {"a.jpg": "red", "b.jpg": "blue"}[name])
+
+
+def test_a_picture_is_read_once_for_questions_that_follow_each_other_and_never_mistaken() -> None:
+    store = Store()
+    pictures = Pictures(store)  # type: ignore[arg-type]
+    seen = [pictures.of(question(image=name)) for name in ("a.jpg", "a.jpg", "b.jpg", "a.jpg")]
+    assert store.asked == ["a.jpg", "b.jpg", "a.jpg"]
+    assert seen[0] is seen[1] and seen[2] is not seen[1]
+    assert [image.getpixel((0, 0)) for image in seen] == [(255, 0, 0), (255, 0, 0), (0, 0, 255), (255, 0, 0)]
 
 
 @pytest.mark.parametrize(
