@@ -26,14 +26,16 @@ def pretrain(
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the scenes.")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="Directory for intermediate models.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A stage's result: run the later ones only.")] = None,
-    resume_after: Annotated[str, typer.Option(help="That stage: vision, first, last or finish.")] = "first",
+    resume_after: Annotated[
+        str, typer.Option(help="That stage: vision, first, last, finish or adopt.")
+    ] = "first",
     start: Annotated[
         Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")
     ] = None,
 ) -> None:
-    """Train a tiny LMM: llava_base from nothing (over two hours on a core), then others from it (an hour each)."""
-    from flmm.shapes.pretrain import Recipe
+    """Train a tiny LMM: llava_base from nothing (over two hours on a core), then others from it (two hours each)."""
     from flmm.shapes.pretrain import pretrain as train
+    from flmm.shapes.recipe import Recipe
 
     train(
         out,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from flmm.shapes.families import FAMILIES
-from flmm.shapes.language import LOCATIONS, Turn, corpus_turns
+from flmm.shapes.labels import cell_shares
+from flmm.shapes.language import CELLS, LOCATIONS, Turn, corpus_turns
+from flmm.shapes.lmm import Family
 from flmm.shapes.scenes import Scene, make_scene, scene_seed
 
 IGNORE = -100
@@ -27,7 +29,8 @@ IGNORE = -100
 @dataclass
 class Packed:
     """The tokens of one image of `size` (height, width): `segments` is 0 in the prefix and k in conversation k;
-    `weights` are the losses' weights.
+    `weights` are the losses' weights. Where a label is a cell, it stands for the next of `shares`: how much of a region
+    lies in each of `CELLS`.
     """
 
     size: tuple[int, int]
@@ -37,6 +40,7 @@ class Packed:
     segments: list[int]
     positions: list[int]
     kinds: list[int]
+    shares: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 # Kind of turn: weight of an answer's tokens and of its end. A question has one decisive token among trivial
@@ -55,14 +59,16 @@ WEIGHTS: dict[str, tuple[float, float]] = {
     "refer position": (2.0, 0.0),
     "refer size": (2.0, 0.0),
     "refer relation": (2.0, 0.0),
+    "point": (2.0, 0.0),
+    "point in a story": (2.0, 0.0),
 }
 
 
 class Encoder:
     """Turns to ids with the model's own processor, exactly as at evaluation."""
 
-    def __init__(self, processor: Any, image_tokens: Callable[[int, int], int]) -> None:
-        self.processor, self.image_tokens = processor, image_tokens
+    def __init__(self, processor: Any, family: Family) -> None:
+        self.processor, self.image_tokens, self.grid = processor, family.image_tokens, family.grid
         self.tokenizer = processor.tokenizer
         self._pieces: dict[str, list[int]] = {}
 
@@ -70,6 +76,11 @@ class Encoder:
     def image_id(self) -> int:
         """Id of the image placeholder."""
         return int(self.processor.image_token_id)
+
+    @cached_property
+    def cells(self) -> list[int]:
+        """Ids of `CELLS`."""
+        return [int(i) for i in self.tokenizer.convert_tokens_to_ids(list(CELLS))]
 
     @cached_property
     def full_stop(self) -> int:
@@ -125,11 +136,24 @@ class Encoder:
                 learnt = not turn.learnt or turn.learnt[place]
                 self._append(packed, self._answer_piece(turn, place), weight if learnt else 0.0)
             self._append(packed, [int(self.tokenizer.eos_token_id)], end)
+            self._point(packed, turn, began, weight)
             length = len(packed.ids) - began
             packed.segments += [k] * length
             packed.positions += range(n, n + length)
             packed.kinds += [list(WEIGHTS).index(turn.kind) if turn.kind in WEIGHTS else -1] * length
         return packed
+
+    def _point(self, packed: Packed, turn: Turn, began: int, weight: float) -> None:
+        """Behind each piece that means a region, its cells are what has to be told."""
+        at = began + len(self._question(turn))
+        for place, region in enumerate(turn.regions):
+            at += len(self._answer_piece(turn, place))
+            if region is None:
+                continue
+            shares = np.zeros(len(CELLS), dtype=np.float32)
+            shares[: self.grid**2] = cell_shares(region, self.grid)
+            packed.labels[at], packed.weights[at] = self.cells[int(shares.argmax())], weight
+            packed.shares.append(shares)
 
     @staticmethod
     def _append(packed: Packed, ids: list[int], weight: float) -> None:
@@ -165,7 +189,7 @@ class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]
         turns: Callable[[Scene, random.Random], list[Turn]] = corpus_turns,
     ) -> None:
         self.family, self.seed, self.length = FAMILIES[family], seed, length
-        self.encoder = Encoder(processor, self.family.image_tokens)
+        self.encoder = Encoder(processor, self.family)
         self.stream, self.turns = stream, turns
 
     def __len__(self) -> int:
@@ -181,8 +205,8 @@ class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]
 
 @dataclass
 class Batch:
-    """Tensors of a batch: pixels (B, ..., S, S, 3) uint8, sizes (B, 2), patches (B, 3, N), the rest (B, T); mask
-    (B, 1, T, T).
+    """Tensors of a batch: pixels (B, ..., S, S, 3) uint8, sizes (B, 2), patches (B, 4, N), shares (M, cells) of the M
+    labels that are cells, the rest (B, T); mask (B, 1, T, T).
     """
 
     pixels: torch.Tensor
@@ -194,6 +218,7 @@ class Batch:
     positions: torch.Tensor
     segments: torch.Tensor
     kinds: torch.Tensor
+    shares: torch.Tensor
 
     def mask(self) -> torch.Tensor:
         """True where a token (row) sees another (column): earlier, and in the prefix or in its own
@@ -227,4 +252,9 @@ def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]
         rows("positions", 0, torch.long),
         rows("segments", -1, torch.long),
         rows("kinds", -1, torch.long),
+        torch.tensor(
+            np.array([s for *_, packed in items for s in packed.shares], dtype=np.float32).reshape(
+                -1, len(CELLS)
+            )
+        ),
     )

@@ -42,6 +42,7 @@ def deepseek_vl() -> Family:
         build=_build,
         pixels=lambda image: resized(padded_square(image), IMAGE_SIZE),
         labels=partial(padded_labels, grid=GRID),
+        grid=GRID,
         image_tokens=lambda height, width: GRID * GRID,
         features=_features,
         vision_modules=lambda model: [model.model.vision_model],

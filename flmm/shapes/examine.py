@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from flmm.evaluation.mmbench import option_letter
 from flmm.shapes.lmm import padded_square
-from flmm.shapes.measure import locate
+from flmm.shapes.measure import point
 from flmm.shapes.questions import (
     CATEGORIES,
     absent_category,
@@ -28,7 +28,7 @@ Ask = Callable[[Scene, str], str]
 
 def examine(path: Path, scenes: int = 100) -> dict[str, Any]:
     """Shares of right answers on scenes of streams of their own: existence (negatives random and near misses), multiple
-    choice, and the locations of what expressions mean.
+    choice, and pointing at what expressions mean.
     """
     processor = AutoProcessor.from_pretrained(path)
     model = AutoModelForImageTextToText.from_pretrained(path).eval()
@@ -47,8 +47,8 @@ def examine(path: Path, scenes: int = 100) -> dict[str, Any]:
         found.setdefault("multiple choice: circular", []).append(all(right))
         found.setdefault(f"circular: {choice.category}", []).append(all(right))
     shares = {kind: round(sum(oks) / len(oks), 3) for kind, oks in sorted(found.items())}
-    located = locate(model, model.config.model_type, processor, scenes)
-    return shares | {f"location: {kind}": share for kind, share in located.items()}
+    pointed = point(model, model.config.model_type, processor, scenes)
+    return shares | {f"pointing: {kind}": share for kind, share in pointed.items()}
 
 
 def _pairs(scene: Scene, rng: random.Random) -> dict[str, str]:

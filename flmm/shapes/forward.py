@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from flmm.shapes.corpus import IGNORE, Batch
+from flmm.shapes.language import CELLS
 from flmm.shapes.lmm import Family, Features, normalise
 
 
@@ -19,7 +20,7 @@ def language_loss(
     hidden = packed_hidden(model, features.packed, batch)
     wanted = batch.labels[:, 1:] != IGNORE
     logits = model.lm_head(hidden[:, :-1][wanted]).float()
-    each = functional.cross_entropy(logits, batch.labels[:, 1:][wanted], reduction="none")
+    each = _losses(logits, batch.labels[:, 1:][wanted], batch.shares)
     weights = batch.weights[:, 1:][wanted]
     if progress is not None:  # the answers' loss per kind of turn, without their ends
         end = model.config.text_config.eos_token_id
@@ -27,6 +28,17 @@ def language_loss(
         for kind in set(kinds.tolist()) - {-1}:
             progress.setdefault(kind, []).append(each[kinds == kind].mean().item())
     return (each * weights).sum() / weights.sum(), features
+
+
+def _losses(logits: torch.Tensor, labels: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy (N,) of logits (N, V); where a label is a cell, the divergence from its region's shares (M, cells).
+
+    In expectation that is the cross-entropy of one cell drawn from the region, less the region's own entropy.
+    """
+    each = functional.cross_entropy(logits, labels, reduction="none")
+    pointing = labels >= logits.shape[1] - len(CELLS)  # the vocabulary's last tokens
+    told = functional.log_softmax(logits[pointing], dim=1)[:, -len(CELLS) :]
+    return each.masked_scatter(pointing, functional.kl_div(told, shares, reduction="none").sum(1))
 
 
 def picture_features(model: Any, family: Family, batch: Batch) -> Features:

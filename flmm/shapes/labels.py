@@ -16,17 +16,41 @@ STUFF_INDEX = {name: i + 1 for i, name in enumerate(TEXTURES)}
 
 
 def padded_labels(scene: Scene, grid: int) -> NDArray[np.int64]:
-    """(3, grid * grid) colour, shape and texture of each patch of the padded square; 0 is none."""
-    side = max(scene.height, scene.width)
-    window = ((side - scene.height) // 2, (side - scene.width) // 2, side)
-    return _labels(scene, grid, window).reshape(3, -1)
+    """(4, grid * grid) colour, shape, texture and cell of each patch of the padded square; 0 is none."""
+    labels = _labels(scene, grid, _padding(scene.height, scene.width)).reshape(3, -1)
+    return np.concatenate([labels, 1 + np.arange(grid * grid)[None]])
 
 
 def tiled_labels(scene: Scene, grid: int, tiles: int) -> NDArray[np.int64]:
-    """(3, N) of the squashed picture's grid * grid patches, then of the padded square's tiles row by row."""
+    """(4, N) of the squashed picture's grid * grid patches, then of the padded square's tiles row by row."""
     squashed = _labels(scene, grid, None).reshape(3, -1)
-    canvas = padded_labels(scene, grid * tiles).reshape(3, tiles, grid, tiles, grid)
-    return np.concatenate([squashed, canvas.transpose(0, 1, 3, 2, 4).reshape(3, -1)], axis=1)
+    squashed = np.concatenate([squashed, _squashed_cells(scene, grid, grid * tiles)[None]])
+    canvas = padded_labels(scene, grid * tiles).reshape(4, tiles, grid, tiles, grid)
+    return np.concatenate([squashed, canvas.transpose(0, 1, 3, 2, 4).reshape(4, -1)], axis=1)
+
+
+def cell_shares(region: NDArray[np.bool_], grid: int) -> NDArray[np.float32]:
+    """The share (grid * grid,) of a region (H, W), not empty, that lies in each cell of its padded square."""
+    covered = _coverage(region, grid, _padding(*region.shape)).reshape(-1)
+    shares: NDArray[np.float32] = covered / covered.sum()
+    return shares
+
+
+def _squashed_cells(scene: Scene, grid: int, cells: int) -> NDArray[np.int64]:
+    """For each of the squashed picture's patches, 1 + the padded square's cell (of cells * cells) at its middle."""
+    top, left, side = _padding(scene.height, scene.width)
+    middle = (np.arange(grid) + 0.5) / grid
+    rows, columns = (
+        ((start + middle * length) * cells / side).astype(np.int64)
+        for start, length in ((top, scene.height), (left, scene.width))
+    )
+    return (1 + rows[:, None] * cells + columns).reshape(-1)
+
+
+def _padding(height: int, width: int) -> tuple[int, int, int]:
+    """(top, left, side) of the padded square, in the picture's pixels."""
+    side = max(height, width)
+    return (side - height) // 2, (side - width) // 2, side
 
 
 def _labels(scene: Scene, grid: int, window: tuple[int, int, int] | None) -> NDArray[np.int64]:

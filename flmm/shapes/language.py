@@ -9,6 +9,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from flmm.shapes.expressions import sample_expressions
 from flmm.shapes.narratives import narrative
 from flmm.shapes.questions import (
@@ -24,6 +27,8 @@ DESCRIBE = "Please give me a description of the image."
 # Location tokens: tenths of the padded square's width from the left, and of its height from the top.
 COLUMNS, ROWS = "0123456789", "abcdefghij"
 LOCATIONS = frozenset(COLUMNS + ROWS)
+# Tokens of the cells of a grid over the padded square, row by row; a coarser grid uses the first ones.
+CELLS = tuple(f"<c{i}>" for i in range(16 * 16))
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Turn:
     `pieces` are tokenised one by one and their ids concatenated, as at evaluation; a piece "." stands for
     the last id of `encode(".")` when `dotted` (a list of referring expressions), one of `LOCATIONS` for its own
     token. `kind` is describe or a question's name; `learnt` tells the pieces that the model has to say (empty: all).
+    `regions` are what the pieces mean, (H, W) bool or None (empty: none): behind such a piece the model has to point,
+    as if a cell of the region came next; then the answer goes on.
     """
 
     prompt: str
@@ -40,6 +47,7 @@ class Turn:
     kind: str
     dotted: bool = False
     learnt: tuple[bool, ...] = ()
+    regions: tuple[NDArray[np.bool_] | None, ...] = ()
 
 
 def describe_turn(scene: Scene, rng: random.Random) -> Turn:

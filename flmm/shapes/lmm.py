@@ -51,13 +51,15 @@ class Family:
 
     `build` makes the untrained model and its processor from a seed; `pixels` turns a picture (H, W, 3) uint8 into
     the model's pixels before normalisation, (..., S, S, 3) uint8; `labels` gives what each of the N patches shows
-    (`Labels`); `image_tokens` counts a picture's (height, width) tokens; `features` maps normalised pixels
-    (B, ..., 3, S, S) and the pictures' sizes (B, 2) to `Features`; `vision_modules` are what the warm-up trains.
+    (`flmm.shapes.labels`); `grid` is the side of the padded square's grid of cells; `image_tokens` counts a picture's
+    (height, width) tokens; `features` maps normalised pixels (B, ..., 3, S, S) and the pictures' sizes (B, 2) to
+    `Features`; `vision_modules` are what the warm-up trains.
     """
 
     build: Callable[[int], tuple[Any, Any]]
     pixels: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
     labels: Callable[[Scene], NDArray[np.int64]]
+    grid: int
     image_tokens: Callable[[int, int], int]
     features: Callable[[Any, torch.Tensor, torch.Tensor], Features]
     vision_modules: Callable[[Any], list[torch.nn.Module]]

@@ -1,4 +1,4 @@
-"""Accuracies of a tiny LMM on held-out scenes: existence, multiple choice (alone and in all rotations), locations."""
+"""Accuracies of a tiny LMM on held-out scenes: existence, multiple choice (alone and in all rotations), pointing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from flmm.shapes.corpus import IGNORE, WEIGHTS, Batch, Corpus, collate
-from flmm.shapes.curriculum import locating_turn
+from flmm.shapes.corpus import IGNORE, Batch, Corpus, collate
+from flmm.shapes.curriculum import drawn_expressions, pointing_turn
 from flmm.shapes.families import FAMILIES
 from flmm.shapes.forward import packed_hidden, picture_features
-from flmm.shapes.language import COLUMNS, ROWS, Turn, existence_turn
+from flmm.shapes.language import CELLS, Turn, existence_turn
 from flmm.shapes.lmm import Family
 from flmm.shapes.questions import multiple_choice
 from flmm.shapes.scenes import Scene
@@ -68,35 +68,31 @@ def measure(model: Any, family: Family, held: HeldOut) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def locate(model: Any, family: str, processor: Any, scenes: int) -> dict[str, float]:
-    """Per kind of expression, the share of things whose column and row are each told to within one tenth.
+def point(model: Any, family: str, processor: Any, scenes: int) -> dict[str, float]:
+    """The pointing game per kind of expression: how often the likeliest cell behind it shows some of its thing.
 
-    On scenes of a stream of their own, four expressions each; told by the likelier of the axis's ten tokens.
+    On scenes of a stream of their own, four expressions each, told alone.
     """
-    corpus = Corpus(family, processor, 0, scenes, "held-out-locations", _expressions)
+    kinds: list[str] = []
+
+    def turns(scene: Scene, rng: random.Random) -> list[Turn]:
+        drawn = [expression for _ in range(4) for expression in drawn_expressions(scene, rng)[:1]]
+        kinds.extend(expression.kind for expression in drawn)
+        return [pointing_turn(scene, [expression], rng) for expression in drawn]
+
+    corpus = Corpus(family, processor, 0, scenes, "held-out-pointing", turns)
     items = [corpus[i] for i in range(scenes)]
-    axes = [torch.tensor(processor.tokenizer.convert_tokens_to_ids(list(axis))) for axis in (COLUMNS, ROWS)]
-    found: dict[str, list[bool]] = {}
+    hits: list[bool] = []
     for begin in range(0, scenes, 40):
         batch = collate(items[begin : begin + 40])
         images = picture_features(model, FAMILIES[family], batch).packed
-        logits = model.lm_head(packed_hidden(model, images, batch))
-        for i in range(len(batch.ids)):
-            for k in range(1, int(batch.segments[i].max()) + 1):
-                at = ((batch.labels[i] != IGNORE) & (batch.segments[i] == k)).nonzero()[:, 0]
-                near = [_off(logits[i, a - 1, axis], axis == batch.ids[i, a]) for a in at for axis in axes]
-                kind = list(WEIGHTS)[int(batch.kinds[i, at[0]])].removeprefix("refer ")
-                found.setdefault(kind, []).append(max(off for off in near if off is not None) <= 1)
-    return {kind: _share(oks) for kind, oks in sorted(found.items())}
-
-
-def _expressions(scene: Scene, rng: random.Random) -> list[Turn]:
-    return [locating_turn(scene, rng, hard=k > 0) for k in range(4)]
-
-
-def _off(logits: torch.Tensor, truth: torch.Tensor) -> int | None:
-    """How many tenths the likeliest token of an axis is from the true one; None: it is no token of this axis."""
-    return abs(int(logits.argmax()) - int(truth.nonzero()[0, 0])) if truth.any() else None
+        behind = packed_hidden(model, images, batch)[:, :-1][batch.labels[:, 1:] != IGNORE]
+        guess = model.lm_head(behind)[:, -len(CELLS) :].argmax(dim=1)
+        hits += (batch.shares[range(len(guess)), guess] > 0).tolist()
+    return {
+        kind: _share([hit for k, hit in zip(kinds, hits, strict=True) if k == kind])
+        for kind in sorted(set(kinds))
+    }
 
 
 def _right(model: Any, hidden: torch.Tensor, batch: Batch) -> list[list[bool]]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import random
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +22,12 @@ import torch
 from flmm.errors import InputError
 from flmm.shapes.attention import use_float32_attention
 from flmm.shapes.corpus import WEIGHTS, Corpus, Pictures, collate
-from flmm.shapes.curriculum import curriculum_turns, finishing_turns, grounding_turns, locating_turns
 from flmm.shapes.families import BASE, FAMILIES
 from flmm.shapes.forward import language_loss
-from flmm.shapes.language import Turn, corpus_turns
 from flmm.shapes.lmm import load_weights, normalise, save_model, take_over
 from flmm.shapes.measure import HeldOut, measure
 from flmm.shapes.readouts import PatchHeads, WordHeads
-from flmm.shapes.scenes import Scene
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A joint stage's steps; its learning rate falls as if it had `horizon` steps, so it may end before zero."""
-
-    steps: int
-    horizon: int
-    batch: int
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Hyper-parameters; the learning rate warms up, then falls to zero with a cosine over each stage's
-    steps.
-    """
-
-    vision_steps: int = 1000
-    first: Schedule = Schedule(steps=1250, horizon=3200, batch=32)
-    last: Schedule = Schedule(steps=1500, horizon=2900, batch=16)
-    finish: Schedule = Schedule(steps=1300, horizon=1300, batch=16)
-    ground: Schedule = Schedule(steps=4000, horizon=4000, batch=16)
-    adopt: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
-    vision_batch: int = 64
-    lr: float = 1.0e-3
-    warmup: int = 100
-    weight_decay: float = 0.05
-    betas: tuple[float, float] = (0.9, 0.98)
-    clip: float = 1.0
-    auxiliary: float = 0.5
-    alignment: float = 0.5
-    bfloat16: bool = True
-
-    def shortened(self, share: float) -> Recipe:
-        """The recipe with a share of every stage's steps, each at least one."""
-
-        def cut(schedule: Schedule) -> Schedule:
-            steps, horizon = (max(1, round(share * n)) for n in (schedule.steps, schedule.horizon))
-            return replace(schedule, steps=steps, horizon=horizon)
-
-        vision_steps = max(1, round(share * self.vision_steps))
-        return replace(
-            self,
-            vision_steps=vision_steps,
-            first=cut(self.first),
-            last=cut(self.last),
-            finish=cut(self.finish),
-            ground=cut(self.ground),
-            adopt=cut(self.adopt),
-        )
+from flmm.shapes.recipe import ADOPT, POINT, STAGES, WARM_UP, Recipe, Schedule, Stage
 
 
 def pretrain(
@@ -141,27 +88,6 @@ class _Run:
     log: Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """A joint stage: its name (also of its schedule in the recipe), its scenes' stream, its conversations."""
-
-    name: str
-    stream: str
-    turns: Callable[[Scene, random.Random], list[Turn]]
-    aligned: bool  # whether image tokens learn to resemble their words
-
-
-WARM_UP = _Stage("vision", "pretrain-vision", lambda scene, rng: [], aligned=False)
-STAGES = (
-    WARM_UP,
-    _Stage("first", "pretrain", corpus_turns, aligned=False),
-    _Stage("last", "pretrain-last", curriculum_turns, aligned=True),
-    _Stage("finish", "pretrain-finish", finishing_turns, aligned=True),
-    _Stage("ground", "pretrain-ground", grounding_turns, aligned=True),
-)
-ADOPT = _Stage("adopt", "pretrain-adopt", locating_turns, aligned=True)
-
-
 def _check(family: str, start: Path | None) -> None:
     if family not in FAMILIES:
         raise InputError(f"--family {family}: there are {', '.join(FAMILIES)}")
@@ -174,11 +100,11 @@ def _check(family: str, start: Path | None) -> None:
 
 def _stages(
     model: Any, start: Path | None, resume: Path | None, resume_after: str
-) -> list[tuple[int, _Stage]]:
+) -> list[tuple[int, Stage]]:
     """The stages to run, numbered, when the model has got the weights that it begins with."""
-    stages: tuple[_Stage, ...] = STAGES
+    stages: tuple[Stage, ...] = STAGES
     if start is not None:
-        stages = (ADOPT,) if take_over(model, start) else (WARM_UP, ADOPT)
+        stages = (ADOPT, POINT) if take_over(model, start) else (WARM_UP, ADOPT, POINT)
     first = 0
     if resume is not None:
         first = [stage.name for stage in stages].index(resume_after) + 1
@@ -239,14 +165,14 @@ def _warm_up_vision(model: Any, heads: PatchHeads, run: _Run) -> None:
 
 
 def _train_jointly(
-    model: Any, processor: Any, heads: PatchHeads, run: _Run, stage: _Stage, held: HeldOut
+    model: Any, processor: Any, heads: PatchHeads, run: _Run, stage: Stage, held: HeldOut
 ) -> list[float]:
     """One joint stage with an optimizer of its own; returns the language loss of each step."""
     recipe, kind = run.recipe, FAMILIES[run.family]
     schedule: Schedule = getattr(recipe, stage.name)
     steps, batch_size = schedule.steps, schedule.batch
     corpus = Corpus(run.family, processor, run.seed, steps * batch_size, stage.stream, stage.turns)
-    words = WordHeads(corpus.encoder)
+    words = WordHeads(corpus.encoder, stage.located)
     modules = [model.train(), heads, words] if stage.aligned else [model.train(), heads]
     optimizer = _optimizer(modules, recipe)
     began, means, losses = time.monotonic(), [math.nan, math.nan], []

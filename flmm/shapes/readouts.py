@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from flmm.shapes.corpus import Encoder
 from flmm.shapes.drawing import SHAPES
+from flmm.shapes.language import CELLS
 from flmm.shapes.scenes import COLOURS, TEXTURES
 
 _FOREGROUND_WEIGHT = 6.0
@@ -23,24 +24,26 @@ class PatchHeads(torch.nn.Module):
         self.heads = torch.nn.ModuleList(torch.nn.Linear(width, 1 + len(names)) for names in _LABELS)
 
     def forward(self, patches: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted cross-entropy, and the shape accuracy on things; patches (B, N, D), labels (B, 3, N)."""
+        """Weighted cross-entropy, and the shape accuracy on things; patches (B, N, D), labels (B, 4, N)."""
         return patch_loss([head(patches) for head in self.heads], labels)
 
 
 class WordHeads(torch.nn.Module):
     """The same read-outs of the image tokens with the words' own embeddings: what the language model could read.
 
-    So a patch of a red circle resembles "red" and "circle", as in an LMM whose vision tower learnt from text.
+    So a patch of a red circle resembles "red" and "circle", as in an LMM whose vision tower learnt from text; with
+    `located`, the token of its cell, too.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, located: bool) -> None:
         super().__init__()
-        self.words = [torch.tensor([encoder.piece(name)[0] for name in names]) for names in _LABELS]
-        self.scales = torch.nn.Parameter(torch.zeros(len(_LABELS)))
-        self.nothing = torch.nn.Parameter(torch.zeros(len(_LABELS)))
+        labels = (*_LABELS, CELLS) if located else _LABELS
+        self.words = [torch.tensor([encoder.piece(name)[0] for name in names]) for names in labels]
+        self.scales = torch.nn.Parameter(torch.zeros(len(labels)))
+        self.nothing = torch.nn.Parameter(torch.zeros(len(labels)))
 
     def forward(self, images: torch.Tensor, embedding: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Weighted cross-entropy; image tokens (B, N, D), embedding (V, D), labels (B, 3, N)."""
+        """Weighted cross-entropy; image tokens (B, N, D), embedding (V, D), labels (B, 4, N)."""
         found = []
         for k, words in enumerate(self.words):
             logits = images @ embedding[words].T * self.scales[k].exp()

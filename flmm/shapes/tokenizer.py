@@ -6,7 +6,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from flmm.shapes.drawing import SHAPES
-from flmm.shapes.language import corpus_text
+from flmm.shapes.language import CELLS, corpus_text
 from flmm.shapes.narratives import PLURALS
 from flmm.shapes.questions import CATEGORIES
 from flmm.shapes.scenes import COLOURS, TEXTURES
@@ -19,7 +19,8 @@ def train_tokenizer(scenes: int = 3000, **named: str) -> PreTrainedTokenizerFast
     """Byte-level BPE learnt from the grammar's own words: no unknown tokens, the same merges on every call.
 
     A space is put before every text, so that a phrase alone gives the same tokens as inside a sentence. `named`
-    tokens become attributes of the tokenizer, as some processors want (`image_token="<image>"`).
+    tokens become attributes of the tokenizer, as some processors want (`image_token="<image>"`). The grid's cells are
+    the vocabulary's last tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -48,6 +49,10 @@ def train_tokenizer(scenes: int = 3000, **named: str) -> PreTrainedTokenizerFast
         extra_special_tokens=named,
     )
     fast.add_special_tokens(
-        {"additional_special_tokens": [AddedToken("<image>", special=True, normalized=False)]}
+        {
+            "additional_special_tokens": [
+                AddedToken(token, special=True, normalized=False) for token in ("<image>", *CELLS)
+            ]
+        }
     )
     return fast

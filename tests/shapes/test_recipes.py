@@ -20,7 +20,8 @@ from flmm.shapes.cli import app
 from flmm.shapes.coarse import coarse_logits
 from flmm.shapes.families import FAMILIES
 from flmm.shapes.lmm import save_model
-from flmm.shapes.pretrain import Recipe, Schedule, pretrain
+from flmm.shapes.pretrain import pretrain
+from flmm.shapes.recipe import Recipe, Schedule
 from flmm.shapes.sam import CONFIG, Examples, SamRecipe, measure_sam, pretrain_sam
 
 SHORT = Recipe(
@@ -53,7 +54,15 @@ def test_the_shortened_lmm_recipe_learns(tmp_path: Path) -> None:
 def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
     two = Schedule(2, 3, 3)
     tiny = Recipe(
-        vision_steps=2, first=two, last=two, finish=two, ground=two, adopt=two, vision_batch=3, warmup=1
+        vision_steps=2,
+        first=two,
+        last=two,
+        finish=two,
+        ground=two,
+        adopt=two,
+        point=two,
+        vision_batch=3,
+        warmup=1,
     )
     wip = tmp_path / "wip"
     runs = [
@@ -80,7 +89,15 @@ def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
 def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str) -> None:
     two = Schedule(2, 3, 3)
     tiny = Recipe(
-        vision_steps=2, first=two, last=two, finish=two, ground=two, adopt=two, vision_batch=3, warmup=1
+        vision_steps=2,
+        first=two,
+        last=two,
+        finish=two,
+        ground=two,
+        adopt=two,
+        point=two,
+        vision_batch=3,
+        warmup=1,
     )
     donor, processor = FAMILIES["llava_base"].build(5)
     save_model(donor, processor, tmp_path / "donor")
@@ -92,7 +109,7 @@ def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str
         start=tmp_path / "donor",
         checkpoints=tmp_path / "wip",
     )
-    assert len(result["losses"]) == 2  # the last stage alone
+    assert len(result["losses"]) == 2 + 2  # the two last stages
     # SigLIP's tower cannot be taken over: it is warmed up, and the language model waits for it unchanged.
     assert (tmp_path / "wip-vision").exists() == (family == "deepseek_vl")
     if family == "deepseek_vl":
