@@ -12,8 +12,8 @@ CONTROL_GAP = 30.0
 
 # The least that is to be seen of each backbone; the goals, and what is short of them, are in docs/results.md.
 BOUNDS = {
-    "shapes-llava": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 74.0, "recall": 70.0},
-    "shapes-llava-next": {"pope": 0.90, "mmbench": 0.75, "coarse": 54.0, "refined": 80.0, "recall": 70.0},
+    "shapes-llava": {"pope": 0.90, "mmbench": 0.75, "coarse": 65.0, "refined": 80.0, "recall": 80.0},
+    "shapes-llava-next": {"pope": 0.90, "mmbench": 0.75, "coarse": 64.0, "refined": 80.0, "recall": 80.0},
     "shapes-deepseek-vl": {"pope": 0.90, "mmbench": 0.75, "coarse": 47.0, "refined": 67.0, "recall": 70.0},
 }
 Figure = tuple[str, float, float]
