@@ -30,5 +30,6 @@ rule manifest:
         "results/{suite}/{backbone}/extract/manifest.json",
     log:
         "logs/{suite}/{backbone}/manifest.log",
+    priority: 1  # its training waits for nothing else, and trainings come first
     shell:
         "flmm manifest --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
