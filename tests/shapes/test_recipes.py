@@ -33,6 +33,18 @@ SHORT = Recipe(
     vision_batch=8,
     warmup=5,
 )
+TWO = Schedule(2, 3, 3)
+TINY = Recipe(
+    vision_steps=2,
+    first=TWO,
+    last=TWO,
+    finish=TWO,
+    ground=TWO,
+    adopt=TWO,
+    point=TWO,
+    vision_batch=3,
+    warmup=1,
+)
 
 
 @pytest.mark.pipeline
@@ -52,21 +64,9 @@ def test_the_shortened_lmm_recipe_learns(tmp_path: Path) -> None:
 
 @pytest.mark.pipeline
 def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
-    two = Schedule(2, 3, 3)
-    tiny = Recipe(
-        vision_steps=2,
-        first=two,
-        last=two,
-        finish=two,
-        ground=two,
-        adopt=two,
-        point=two,
-        vision_batch=3,
-        warmup=1,
-    )
     wip = tmp_path / "wip"
     runs = [
-        pretrain(tmp_path / str(i), family="llava_base", seed=2, recipe=tiny, held_out=2, checkpoints=wip)[
+        pretrain(tmp_path / str(i), family="llava_base", seed=2, recipe=TINY, held_out=2, checkpoints=wip)[
             "losses"
         ]
         for i in range(2)
@@ -76,7 +76,7 @@ def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
         tmp_path / "2",
         family="llava_base",
         seed=2,
-        recipe=tiny,
+        recipe=TINY,
         held_out=2,
         resume=tmp_path / "wip-last",
         resume_after="last",
@@ -87,24 +87,12 @@ def test_the_lmm_recipe_is_deterministic_and_resumes(tmp_path: Path) -> None:
 @pytest.mark.pipeline
 @pytest.mark.parametrize("family", ["llava", "llava_next", "deepseek_vl"])
 def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str) -> None:
-    two = Schedule(2, 3, 3)
-    tiny = Recipe(
-        vision_steps=2,
-        first=two,
-        last=two,
-        finish=two,
-        ground=two,
-        adopt=two,
-        point=two,
-        vision_batch=3,
-        warmup=1,
-    )
     donor, processor = FAMILIES["llava_base"].build(5)
     save_model(donor, processor, tmp_path / "donor")
     result = pretrain(
         tmp_path / "out",
         family=family,
-        recipe=tiny,
+        recipe=TINY,
         held_out=2,
         start=tmp_path / "donor",
         checkpoints=tmp_path / "wip",
