@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 
 from flmm.data.sample import Sample
 
 # Keys of ``skipped`` in summary.json: nothing is left out without one of them being counted.
 EVALUATION_IMAGE = "sample: its photograph is an evaluation image"
+EXCLUDED = "sample: named in prepare.exclude"
 NO_TARGET = "sample: no target left"
 ZERO_AREA = "target: mask without pixels"
 NO_WORDS = "target: no words"
@@ -15,6 +17,18 @@ NOT_A_NOUN = "target: segments on words that are not a noun"
 NO_QUESTION = "sample: no question"
 NOT_A_REGION = "shape: a label that marks no region"
 EMPTY_SENTENCE = "sentence: empty"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The upstream files of one part, by their names among the suite's sources.
+
+    ``annotations`` are read when the part is prepared, ``pictures`` when its photographs are looked at; some datasets
+    need their pictures for both.
+    """
+
+    annotations: tuple[str, ...]
+    pictures: tuple[str, ...]
 
 
 class GroundingReader(ABC):
