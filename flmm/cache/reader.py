@@ -13,10 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from flmm.backbones.base import Grid
+from flmm.backbones.base import Grid, HeadInput
 from flmm.cache import codec
 from flmm.cache.schema import Formats, Manifest, parse_manifest
 from flmm.data.geometry import View
@@ -57,28 +56,15 @@ class CachedAnswer:
     draw: int
     phrases: tuple[CachedPhrase, ...]
 
-    @property
-    def grid(self) -> Grid:
-        """The grid that ``attention`` has: the last (fine) one."""
-        return self.phrases[0].grids[-1]
-
-    def attention(self) -> torch.Tensor:
-        """All phrases' maps on the last grid: (P, C of all grids, h, w)."""
-        return torch.stack([merge_grids(phrase.attention) for phrase in self.phrases])
-
-    def hidden(self) -> list[torch.Tensor]:
-        """Per phrase (L, T, D)."""
-        return [phrase.hidden for phrase in self.phrases]
-
-
-def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Grids' maps (C_g, h_g, w_g), coarse first, resized bilinearly to the last grid: (sum of C_g, h, w)."""
-    size = attention[-1].shape[-2:]
-    resized = [
-        maps if maps.shape[-2:] == size else functional.interpolate(maps[None], size=size, mode="bilinear")[0]
-        for maps in attention
-    ]
-    return torch.cat(resized)
+    def head_input(self) -> HeadInput:
+        """The answer for a head. All phrases are about one image, so their grids are the same."""
+        per_grid = zip(*(phrase.attention for phrase in self.phrases), strict=True)
+        return HeadInput(
+            attention=tuple(torch.stack(maps) for maps in per_grid),
+            grids=self.phrases[0].grids,
+            hidden=tuple(phrase.hidden for phrase in self.phrases),
+            image_size=(self.height, self.width),
+        )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -93,6 +79,19 @@ def read_manifest(path: Path) -> Manifest:
         if rows != shard.rows:
             raise _broken(manifest.folder / shard.file, f"{rows} rows instead of {shard.rows}")
     return manifest
+
+
+def head_sizes(manifest: Manifest) -> dict[str, int]:
+    """What a head must have been built with: channels and, unless the part is empty, layers and hidden_width.
+
+    Raises:
+        InputError: a shard is damaged.
+    """
+    sizes = {"channels": manifest.channels}
+    answer = next(read_answers(manifest), None)
+    if answer is not None:
+        sizes["layers"], _, sizes["hidden_width"] = answer.phrases[0].hidden.shape
+    return sizes
 
 
 def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[CachedAnswer]:

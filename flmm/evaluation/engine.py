@@ -15,6 +15,7 @@ import torch
 from rich.progress import Progress
 from torch.nn import functional
 
+from flmm.backbones.base import HeadInput
 from flmm.cache.reader import CachedAnswer, read_answers
 from flmm.cache.schema import Manifest
 from flmm.errors import StepError
@@ -27,9 +28,9 @@ class Head(Protocol):
     """What turns an answer into masks (``flmm.heads.model.GroundingHead``)."""
 
     def __call__(
-        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor], /
+        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor], /
     ) -> list[HeadOutput]:
-        """Per answer coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
+        """Per input coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
         ...
 
 
@@ -78,7 +79,9 @@ def _rows(
     part: Part, heads: Mapping[str, Head], answers: Sequence[CachedAnswer], embeddings: Embeddings
 ) -> list[dict[str, object]]:
     found = [embeddings.lookup(answer.archive, answer.image) for answer in answers]
-    by_head = [answer_masks(name, head, answers, found) for name, head in heads.items()]
+    inputs = [answer.head_input() for answer in answers]
+    where = [f"sample {answer.sample_id} (answer {answer.answer_id})" for answer in answers]
+    by_head = [head_masks(name, head, inputs, found, where) for name, head in heads.items()]
     return [
         row
         for answer, *made in zip(answers, *by_head, strict=True)
@@ -89,25 +92,25 @@ def _rows(
 
 
 @torch.inference_mode()
-def answer_masks(
-    name: str, head: Head, answers: Sequence[CachedAnswer], embeddings: Sequence[torch.Tensor]
+def head_masks(
+    name: str,
+    head: Head,
+    inputs: Sequence[HeadInput],
+    embeddings: Sequence[torch.Tensor],
+    where: Sequence[str],
 ) -> list[dict[str, np.ndarray]]:
-    """Per answer coarse and refined masks (P, h, w) bool, under the heads' names in the tables.
+    """Per input coarse and refined masks (P, h, w) bool, under the heads' names in the tables.
 
     Raises:
-        StepError: a logit is not finite.
+        StepError: a logit is not finite (``where`` says of which input).
     """
-    outputs = head(answers, embeddings)
-    return [_masks(name, *each) for each in zip(answers, outputs, strict=True)]
-
-
-def _masks(name: str, answer: CachedAnswer, output: HeadOutput) -> dict[str, np.ndarray]:
-    size = (answer.height, answer.width)
-    where = f"sample {answer.sample_id} (answer {answer.answer_id})"
-    return {
-        name: to_masks(output.coarse, size, f"{where}: head {name}"),
-        f"{name}+sam": to_masks(output.refined, size, f"{where}: head {name}+sam"),
-    }
+    return [
+        {
+            name: to_masks(output.coarse, said.image_size, f"{place}: head {name}"),
+            f"{name}+sam": to_masks(output.refined, said.image_size, f"{place}: head {name}+sam"),
+        }
+        for said, place, output in zip(inputs, where, head(inputs, embeddings), strict=True)
+    ]
 
 
 def to_masks(logits: torch.Tensor, size: tuple[int, int], where: str) -> np.ndarray:

@@ -18,7 +18,7 @@ from flmm.backbones.base import Backbone, Generation, Observation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
-from flmm.heads.model import GroundingHead, HeadInput, HeadOutput
+from flmm.heads.model import GroundingHead
 from flmm.heads.sam import embed
 
 ANSWER_SCHEMA = pa.schema(
@@ -88,32 +88,15 @@ class AttachedHead:
         """
         if observation is None or not observation.texts:
             return 0
-        size = (image.height, image.width)
-        output = ground(self._head, observation, self._embedding(image), size)
-        return len(to_masks(output.refined, size, where))
+        said = observation.head_input((image.height, image.width))
+        output = self._head([said], [self._embedding(image)])[0]
+        return len(to_masks(output.refined, said.image_size, where))
 
     def _embedding(self, image: Image.Image) -> torch.Tensor:
         """(1, C, E, E); the last one is kept, because the questions about a picture follow each other."""
         if self._seen is None or self._seen[0] is not image:
             self._seen = (image, embed(self._sam, image)[None])
         return self._seen[1]
-
-
-def ground(
-    head: GroundingHead, observation: Observation, embedding: torch.Tensor, size: tuple[int, int]
-) -> HeadOutput:
-    """Masks of an observation's phrases; ``embedding`` (1, C, E, E), ``size`` image height and width."""
-    grids = [maps.float() for maps in observation.attention]  # per grid (P, C, h, w)
-    fine = grids[-1].shape[-2:]
-    resized = [torch.nn.functional.interpolate(maps, size=fine, mode="bilinear") for maps in grids[:-1]]
-    said = HeadInput(
-        attention=torch.cat([*resized, grids[-1]], dim=1).to(head.device),
-        hidden=[states.float().to(head.device) for states in observation.hidden],
-        image_embedding=embedding.float().to(head.device),
-        view=observation.grids[-1].view,
-        image_size=size,
-    )
-    return head.ground([said])[0]
 
 
 def answer_twice(

@@ -8,7 +8,7 @@ from segment_anything.modeling import Sam
 
 from flmm import paths
 from flmm.backbones import load
-from flmm.cache.reader import read_answers, read_manifest
+from flmm.cache.reader import head_sizes, read_answers, read_manifest
 from flmm.data.images import ImageStore
 from flmm.data.question import read_questions
 from flmm.data.sample import read_samples
@@ -63,7 +63,8 @@ def evaluate(
     grounded = benchmark in paths.GROUNDED
     parts = _parts(params, backbone_name, paths.GROUNDED[benchmark], extract_manifests) if grounded else []
     for part in parts:
-        check_fits(head_path, config, part.manifest)
+        where = f"{part.manifest.backbone} in {part.manifest.path}"
+        check_fits(head_path, config, head_sizes(part.manifest), where)
     heads: dict[str, EngineHead] = {
         "unet": head,
         "untrained": _untrained(params, head_path, sam),
@@ -97,9 +98,9 @@ def _untrained(params: Params, head_path: Path, sam: Sam) -> GroundingHead:
 def _localization(params: Params, manifests: Sequence[Path], sam: Sam) -> LocalizationHead:
     """The baseline without training, its attention heads chosen on the first training phrases."""
     train = [manifest for manifest in map(read_manifest, manifests) if manifest.part.endswith("-train")]
-    answers = (answer for manifest in train for answer in read_answers(manifest))
+    said = (answer.head_input() for manifest in train for answer in read_answers(manifest))
     settings = params.evaluate.localization
-    channels = select_heads(answers, heads=settings.heads, phrases=settings.phrases)
+    channels = select_heads(said, heads=settings.heads, phrases=settings.phrases)
     print(f"localization heads: channels {', '.join(map(str, channels))}")
     return LocalizationHead(channels, sam)
 

@@ -10,8 +10,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from segment_anything.modeling import Sam
 
-from flmm.cache.reader import read_answers
-from flmm.cache.schema import Manifest
 from flmm.errors import InputError
 from flmm.files import atomic_path
 from flmm.heads.model import GroundingHead, build_head
@@ -112,24 +110,20 @@ def load_head(path: Path, sam: Sam) -> GroundingHead:
     return head.eval()
 
 
-def check_fits(path: Path, config: HeadConfig, manifest: Manifest) -> None:
-    """Refuse a head whose sizes are not those of the maps and hidden states that ``manifest`` describes.
+def check_fits(path: Path, config: HeadConfig, sizes: Mapping[str, int], where: str) -> None:
+    """Refuse a head whose ``sizes`` (channels, layers, hidden_width) are not those of the attention of ``where``.
 
     Raises:
-        InputError: names the head, what differs and the manifest; or a shard is damaged.
+        InputError: names the head, what differs and ``where``.
     """
-    found = {"channels": manifest.channels}
-    answer = next(read_answers(manifest), None)
-    if answer is not None:
-        found["layers"], _, found["hidden_width"] = answer.phrases[0].hidden.shape
     wrong = [
         f"{name} {getattr(config, name)} instead of {size}"
-        for name, size in found.items()
+        for name, size in sizes.items()
         if getattr(config, name) != size
     ]
     if wrong:
         raise InputError(
-            f"{path}: does not fit the attention of {manifest.backbone} in {manifest.path}: {', '.join(wrong)}; "
+            f"{path}: does not fit the attention of {where}: {', '.join(wrong)}; "
             "was it trained for another backbone?"
         )
 

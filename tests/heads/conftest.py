@@ -6,8 +6,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from flmm.backbones.base import Grid
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.backbones.base import Grid, HeadInput
 from flmm.data.geometry import letterbox
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.sam import build_sam
@@ -55,23 +54,12 @@ def head(sam: Sam) -> GroundingHead:
 
 
 @pytest.fixture
-def answer() -> CachedAnswer:
+def said() -> HeadInput:
     """Four phrases of 2, 1, 2 and 3 tokens about a letterboxed landscape image."""
     generator = torch.Generator().manual_seed(5)
+    maps, hidden = [], []
+    for tokens in (2, 1, 2, 3):
+        maps.append(torch.rand(CHANNELS, 8, 8, generator=generator))
+        hidden.append(torch.randn(LAYERS, tokens, WIDTH, generator=generator))
     grid = Grid("image", 8, 8, letterbox(HEIGHT, IMAGE_WIDTH, 64))
-    phrases = tuple(
-        CachedPhrase(
-            target=index,
-            target_id=str(index),
-            text=f"phrase {index}",
-            attention=(torch.rand(CHANNELS, 8, 8, generator=generator),),
-            grids=(grid,),
-            hidden=torch.randn(LAYERS, tokens, WIDTH, generator=generator),
-            rle="",
-            category="circle",
-            is_thing=True,
-            is_plural=False,
-        )
-        for index, tokens in enumerate((2, 1, 2, 3))
-    )
-    return CachedAnswer("s", "s/train/0", "train2014", "a.jpg", 1, HEIGHT, IMAGE_WIDTH, "train", 0, phrases)
+    return HeadInput((torch.stack(maps),), (grid,), tuple(hidden), (HEIGHT, IMAGE_WIDTH))

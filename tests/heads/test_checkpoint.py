@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from segment_anything.modeling import Sam
 
-from flmm.cache.reader import CachedAnswer
+from flmm.backbones.base import HeadInput
 from flmm.errors import InputError
 from flmm.heads.checkpoint import HeadConfig, load_head, load_published, read_config, save_head
 from flmm.heads.model import GroundingHead
@@ -28,7 +28,7 @@ CONFIG = HeadConfig(
 
 @torch.no_grad()
 def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
-    tmp_path: Path, sam: Sam, head: GroundingHead, answer: CachedAnswer
+    tmp_path: Path, sam: Sam, head: GroundingHead, said: HeadInput
 ) -> None:
     first, second, embedding = (
         tmp_path / "a.safetensors",
@@ -40,7 +40,7 @@ def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
     assert read_config(first) == CONFIG
     assert not loaded.training
     for ours, theirs in zip(
-        *(vars(each([answer], [embedding])[0]).values() for each in (head, loaded)), strict=True
+        *(vars(each([said], [embedding])[0]).values() for each in (head, loaded)), strict=True
     ):
         assert torch.equal(ours, theirs)
     save_head(second, loaded, CONFIG)
