@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.progress import Progress
 
 from flmm.data.mmbench import read_mmbench
@@ -25,6 +24,7 @@ from flmm.errors import InputError
 from flmm.files import atomic_path, sha256_file, write_json
 from flmm.params import Dataset, Params
 from flmm.paths import question_part
+from flmm.progress import progress_bar
 
 TRAIN = "train"
 ROWS_PER_GROUP = 1000  # samples in memory at a time
@@ -46,7 +46,7 @@ def prepare(params: Params, raw: Path, out: Path) -> dict[str, Any]:
     """
     parts: dict[str, Any] = {}
     overlap: dict[str, Any] = {}
-    with _progress() as progress:
+    with progress_bar() as progress:
         readers = {name: _reader(name, dataset, raw) for name, dataset in params.active.datasets.items()}
         evaluation: set[int] = set()
         for name, dataset in params.active.datasets.items():
@@ -157,9 +157,3 @@ def _questions(params: Params, raw: Path, out: Path, progress: Progress) -> dict
             "sha256": sha256_file(path),
         }
     return parts
-
-
-def _progress() -> Progress:
-    """A bar per part on a terminal; nothing in a log."""
-    console = Console(stderr=True)
-    return Progress(console=console, disable=not console.is_terminal)

@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import torch
-from rich.progress import Progress
 from torch.nn import functional
 
 from flmm.backbones.base import HeadInput
@@ -22,6 +21,7 @@ from flmm.errors import StepError
 from flmm.evaluation.predictions import prediction_rows, table_of
 from flmm.heads.batches import together
 from flmm.heads.model import HeadOutput
+from flmm.progress import progress_bar
 
 
 class Head(Protocol):
@@ -65,7 +65,7 @@ def predict(
         StepError: a head's logits are not finite (names sample, answer and head).
     """
     rows: list[dict[str, object]] = []
-    with Progress() as progress:
+    with progress_bar() as progress:
         for part in parts:
             task = progress.add_task(f"evaluate {part.dataset} {part.split}", total=part.manifest.answers)
             answers = progress.track(read_answers(part.manifest), task_id=task)

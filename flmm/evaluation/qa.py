@@ -11,15 +11,14 @@ from typing import Any
 import pyarrow as pa
 import torch
 from PIL import Image
-from rich.progress import track
-from segment_anything.modeling import Sam
 
 from flmm.backbones.base import Backbone, Generation, Observation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
 from flmm.heads.model import GroundingHead
-from flmm.heads.sam import embed
+from flmm.heads.segmenter import Segmenter
+from flmm.progress import tracked
 
 ANSWER_SCHEMA = pa.schema(
     [
@@ -75,8 +74,8 @@ class Pictures:
 class AttachedHead:
     """A trained head at work on what the LMM says: SAM sees the picture, each token read gets a mask."""
 
-    def __init__(self, head: GroundingHead, sam: Sam) -> None:
-        self._head, self._sam = head, sam
+    def __init__(self, head: GroundingHead, segmenter: Segmenter) -> None:
+        self._head, self._segmenter = head, segmenter
         self._seen: tuple[Image.Image, torch.Tensor] | None = None
 
     @torch.inference_mode()
@@ -95,7 +94,7 @@ class AttachedHead:
     def _embedding(self, image: Image.Image) -> torch.Tensor:
         """(1, C, E, E); the last one is kept, because the questions about a picture follow each other."""
         if self._seen is None or self._seen[0] is not image:
-            self._seen = (image, embed(self._sam, image)[None])
+            self._seen = (image, self._segmenter.embed(image))
         return self._seen[1]
 
 
@@ -118,11 +117,11 @@ def answer_twice(
     distinct = dict(zip(keys, questions, strict=True))
     plain: dict[tuple[Any, ...], Generation] = {}
     found: dict[tuple[Any, ...], Answered] = {}
-    for key, question in track(distinct.items(), f"{description}: plain"):
+    for key, question in tracked(distinct.items(), f"{description}: plain"):
         plain[key] = backbone.generate(
             pictures.of(question), prompt(question), max_new_tokens=max_new_tokens, tap=False
         )
-    for key, question in track(distinct.items(), f"{description}: head attached"):
+    for key, question in tracked(distinct.items(), f"{description}: head attached"):
         image = pictures.of(question)
         spoken = backbone.generate(image, prompt(question), max_new_tokens=max_new_tokens, tap=True)
         masks = attached.masks(image, spoken.observation, f"question {question.question_id}")

@@ -11,8 +11,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from rich.progress import track
-from segment_anything.modeling import Sam
 
 from flmm.backbones.base import Backbone, HeadInput
 from flmm.cache.reader import CachedAnswer, CachedPhrase
@@ -21,7 +19,8 @@ from flmm.data.sample import Sample
 from flmm.evaluation.engine import Head, head_masks
 from flmm.evaluation.pope import SHORT_ANSWER
 from flmm.evaluation.predictions import prediction_rows, table_of
-from flmm.heads.sam import embed
+from flmm.heads.segmenter import Segmenter
+from flmm.progress import tracked
 
 PROTOCOL = "answer-then-ground"
 
@@ -29,7 +28,7 @@ PROTOCOL = "answer-then-ground"
 def answer_then_ground(
     backbone: Backbone,
     heads: Mapping[str, Head],
-    sam: Sam,
+    segmenter: Segmenter,
     samples: Sequence[Sample],
     images: ImageStore,
     *,
@@ -45,7 +44,7 @@ def answer_then_ground(
         StepError: a head's logits are not finite.
     """
     rows: list[dict[str, object]] = []
-    for sample in track(samples, description):
+    for sample in tracked(samples, description):
         image = images.of(sample)
         # All tokens of the answer are grounded, so that it should be short.
         asked = SHORT_ANSWER.format(question=sample.question)
@@ -55,7 +54,9 @@ def answer_then_ground(
             masks = _no_masks(heads, answer)
         else:
             said = spoken.observation.joined().head_input((answer.height, answer.width))
-            masks = _masks(heads, said, sam, image, f"sample {answer.sample_id} (answer {answer.answer_id})")
+            masks = _masks(
+                heads, said, segmenter, image, f"sample {answer.sample_id} (answer {answer.answer_id})"
+            )
         for head, predicted in masks.items():
             counted = np.stack([counts(sample, mask) for mask in predicted])
             rows += prediction_rows(answer, counted, dataset=sample.dataset, split=sample.split, head=head)
@@ -63,11 +64,11 @@ def answer_then_ground(
 
 
 def _masks(
-    heads: Mapping[str, Head], said: HeadInput, sam: Sam, image: Image.Image, where: str
+    heads: Mapping[str, Head], said: HeadInput, segmenter: Segmenter, image: Image.Image, where: str
 ) -> dict[str, np.ndarray]:
     """Masks (1, h, w) under the heads' names in the tables."""
     with torch.inference_mode():
-        embedding = embed(sam, image)[None]
+        embedding = segmenter.embed(image)
     made = (head_masks(name, head, [said], [embedding], [where])[0] for name, head in heads.items())
     return {variant: masks for each in made for variant, masks in each.items()}
 

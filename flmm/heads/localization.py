@@ -13,13 +13,12 @@ from itertools import islice
 import numpy as np
 import torch
 from scipy import ndimage
-from segment_anything.modeling import Sam
 
 from flmm.backbones.base import HeadInput
 from flmm.data.geometry import resize_bilinear, unpad
 from flmm.errors import InputError
 from flmm.heads.model import HeadOutput, merge_grids
-from flmm.heads.refiner import SamRefiner
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.unet import normalise
 
 _BEST_PER_PHRASE = 10  # section 4: the heads with the lowest entropy, of each phrase
@@ -32,9 +31,9 @@ _NEIGHBOURS = np.ones((3, 3), dtype=int)  # components touch at corners too
 class LocalizationHead:
     """A head like any other, without a weight of its own; see ``flmm.evaluation.engine.Head``."""
 
-    def __init__(self, channels: Sequence[int], sam: Sam) -> None:
+    def __init__(self, channels: Sequence[int], segmenter: Segmenter) -> None:
         self.channels = list(channels)
-        self._refiner = SamRefiner(prompt_encoder=sam.prompt_encoder, mask_decoder=sam.mask_decoder)
+        self._refiner = segmenter.refiner()
 
     def __call__(
         self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor]

@@ -4,13 +4,11 @@ Legend: P phrases, C attention channels, h w grid, L layers, T tokens of a phras
 E embedding side of SAM, H W coarse logits.
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from segment_anything.modeling import Sam
 from torch import nn
 from torch.nn import functional
 
@@ -18,6 +16,7 @@ from flmm.backbones.base import HeadInput
 from flmm.data.geometry import unpad
 from flmm.errors import InputError
 from flmm.heads.refiner import SamRefiner
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.unet import UNetHead
 from flmm.params import Head
 
@@ -108,9 +107,9 @@ def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def build_head(
-    head: Head, *, channels: int, layers: int, hidden_width: int, sam: Sam, seed: int
+    head: Head, *, channels: int, layers: int, hidden_width: int, segmenter: Segmenter, seed: int
 ) -> GroundingHead:
-    """A head before training: U-Net and text weights drawn from ``seed``, the refiner a copy of ``sam``'s.
+    """A head before training: U-Net and text weights drawn from ``seed``, the refiner a copy of ``segmenter``'s.
 
     The global random state is left as it was; equal arguments give equal weights.
     """
@@ -118,10 +117,7 @@ def build_head(
         torch.manual_seed(seed)
         return GroundingHead(
             unet=UNetHead(in_channels=channels, base_channels=head.base_channels, upsample=head.upsample),
-            refiner=SamRefiner(
-                prompt_encoder=copy.deepcopy(sam.prompt_encoder).requires_grad_(True),
-                mask_decoder=copy.deepcopy(sam.mask_decoder).requires_grad_(True),
-            ),
+            refiner=segmenter.refiner(),
             layers=layers,
             hidden_width=hidden_width,
         )

@@ -13,9 +13,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from flmm.backbones.base import HeadInput
+from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import AnswerDataset, read_manifest
 from flmm.data.sample import decode_rle
-from flmm.embed import EmbeddingStore
 from flmm.errors import InputError
 
 

@@ -93,10 +93,10 @@ def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pyt
 
 
 def test_forgotten_row_groups_are_read_again(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LRU_BYTES", 1)
+    monkeypatch.setattr(reader, "MEMORY_BYTES", 1)
     dataset = AnswerDataset([part[0]])
     assert [dataset[index].image_id for index in (0, 5, 0, 4)] == [0, 5, 0, 4]
-    assert len(dataset._recent) == 1
+    assert len(dataset._memory) == 1
 
 
 def test_a_dataset_travels_to_worker_processes(part: Part) -> None:

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from segment_anything.modeling import Sam
 
 from flmm.backbones.base import Grid, HeadInput
 from flmm.data.geometry import letterbox
 from flmm.heads.model import GroundingHead, build_head
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
+from flmm.heads.segmenter import Segmenter
 from flmm.params import Head
 
 CHANNELS, LAYERS, WIDTH = 6, 3, 10
@@ -37,19 +37,19 @@ TINY_SAM: dict[str, Any] = {
 }
 
 
-def make_head(sam: Sam, *, seed: int = 1, channels: int = CHANNELS) -> GroundingHead:
+def make_head(sam: Segmenter, *, seed: int = 1, channels: int = CHANNELS) -> GroundingHead:
     sizes = Head(base_channels=4, upsample=16)
-    return build_head(sizes, channels=channels, layers=LAYERS, hidden_width=WIDTH, sam=sam, seed=seed)
+    return build_head(sizes, channels=channels, layers=LAYERS, hidden_width=WIDTH, segmenter=sam, seed=seed)
 
 
 @pytest.fixture
-def sam() -> Sam:
+def sam() -> SamSegmenter:
     torch.manual_seed(0)
-    return build_sam(TINY_SAM)
+    return SamSegmenter(build_sam(TINY_SAM))
 
 
 @pytest.fixture
-def head(sam: Sam) -> GroundingHead:
+def head(sam: SamSegmenter) -> GroundingHead:
     return make_head(sam)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from segment_anything.modeling import Sam
 from torch.nn import functional
 
 from flmm.backbones.base import HeadInput
@@ -12,7 +11,7 @@ from flmm.data.geometry import training_targets
 from flmm.errors import InputError
 from flmm.heads.losses import mask_loss
 from flmm.heads.model import GroundingHead, merge_grids
-from flmm.heads.sam import embed
+from flmm.heads.sam import SamSegmenter
 from tests.heads.conftest import HEIGHT, IMAGE_WIDTH, make_head
 
 
@@ -42,7 +41,7 @@ def test_images_that_go_together_get_the_masks_that_each_gets_alone(
         torch.testing.assert_close(output.refined, alone.refined, atol=1e-4, rtol=1e-4)
 
 
-def test_equal_seeds_give_equal_heads_and_leave_the_global_random_state_alone(sam: Sam) -> None:
+def test_equal_seeds_give_equal_heads_and_leave_the_global_random_state_alone(sam: SamSegmenter) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -53,17 +52,16 @@ def test_equal_seeds_give_equal_heads_and_leave_the_global_random_state_alone(sa
 
 
 def test_an_untrained_refiner_is_sam_s_and_training_it_leaves_sam_unchanged(
-    sam: Sam, said: HeadInput
+    sam: SamSegmenter, said: HeadInput
 ) -> None:
-    sam.requires_grad_(False)
-    before = {name: value.clone() for name, value in sam.state_dict().items()}
+    before = {name: value.clone() for name, value in sam.model.state_dict().items()}
     head = make_head(sam)
     for name, value in head.sam.prompt_encoder.state_dict().items():
         assert torch.equal(value, before[f"prompt_encoder.{name}"])
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.1)
     head([said], [torch.randn(1, 16, 6, 6)])[0].refined.sum().backward()
     optimizer.step()
-    assert all(torch.equal(value, before[name]) for name, value in sam.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in sam.model.state_dict().items())
     changed = head.sam.mask_decoder.state_dict()["mask_tokens.weight"]
     assert not torch.equal(changed, before["mask_decoder.mask_tokens.weight"])
 
@@ -96,9 +94,9 @@ def test_text_prompts_mix_layers_by_a_softmax_before_the_projection(head: Ground
     torch.testing.assert_close(head.text_prompts(hidden), expected)
 
 
-def test_training_on_one_answer_lowers_its_loss(sam: Sam, said: HeadInput) -> None:
+def test_training_on_one_answer_lowers_its_loss(sam: SamSegmenter, said: HeadInput) -> None:
     head = make_head(sam)
-    embedding = embed(sam, torch.randint(0, 255, (HEIGHT, IMAGE_WIDTH, 3), dtype=torch.uint8).numpy())[None]
+    embedding = sam.embed(torch.randint(0, 255, (HEIGHT, IMAGE_WIDTH, 3), dtype=torch.uint8).numpy())
     masks = torch.zeros(4, HEIGHT, IMAGE_WIDTH)
     for index in range(4):
         masks[index, 5:25, 12 * index : 12 * index + 15] = 1

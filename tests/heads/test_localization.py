@@ -11,7 +11,7 @@ from flmm.backbones.base import Grid, HeadInput
 from flmm.data.geometry import View
 from flmm.errors import InputError
 from flmm.heads.localization import LocalizationHead, select_heads, spatial_entropy
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.shapes.sam import CONFIG
 
 SIDE, CHANNELS = 12, 8
@@ -60,7 +60,7 @@ def test_no_phrase_is_an_error_that_says_what_to_do() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_the_mask_is_where_the_chosen_head_looks(seed: int) -> None:
     said, (row, column) = made_up(seed)
-    head = LocalizationHead([GOOD], build_sam(CONFIG))
+    head = LocalizationHead([GOOD], SamSegmenter(build_sam(CONFIG)))
     with torch.inference_mode():
         output = head([both(said, said)], [torch.zeros(1, 64, 24, 24)])[0]
     assert output.refined.shape == (2, 72, 96) and torch.isfinite(output.refined).all()
