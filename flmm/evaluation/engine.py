@@ -19,23 +19,14 @@ from flmm.cache.reader import CachedAnswer, read_answers
 from flmm.cache.schema import Manifest
 from flmm.errors import StepError
 from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.heads import names
 from flmm.heads.batches import together
-from flmm.heads.model import HeadOutput
+from flmm.heads.model import MaskHead
 from flmm.progress import progress_bar
 
 
-class Head(Protocol):
-    """What turns an answer into masks (``flmm.heads.model.GroundingHead``)."""
-
-    def __call__(
-        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor], /
-    ) -> list[HeadOutput]:
-        """Per input coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
-        ...
-
-
 class Embeddings(Protocol):
-    """Where SAM's image embeddings come from (``flmm.embed.EmbeddingStore``)."""
+    """Where SAM's image embeddings come from (``flmm.cache.embeddings.EmbeddingStore``)."""
 
     def lookup(self, archive: str, image: str) -> torch.Tensor:
         """(1, C, E, E) float32."""
@@ -52,7 +43,7 @@ class Part:
 
 
 def predict(
-    parts: Sequence[Part], heads: Mapping[str, Head], embeddings: Embeddings, protocols: Sequence[str]
+    parts: Sequence[Part], heads: Mapping[str, MaskHead], embeddings: Embeddings, protocols: Sequence[str]
 ) -> pa.Table:
     """Run every head over every answer of the protocols.
 
@@ -76,7 +67,7 @@ def predict(
 
 
 def _rows(
-    part: Part, heads: Mapping[str, Head], answers: Sequence[CachedAnswer], embeddings: Embeddings
+    part: Part, heads: Mapping[str, MaskHead], answers: Sequence[CachedAnswer], embeddings: Embeddings
 ) -> list[dict[str, object]]:
     found = [embeddings.lookup(answer.archive, answer.image) for answer in answers]
     inputs = [answer.head_input() for answer in answers]
@@ -94,7 +85,7 @@ def _rows(
 @torch.inference_mode()
 def head_masks(
     name: str,
-    head: Head,
+    head: MaskHead,
     inputs: Sequence[HeadInput],
     embeddings: Sequence[torch.Tensor],
     where: Sequence[str],
@@ -107,7 +98,9 @@ def head_masks(
     return [
         {
             name: to_masks(output.coarse, said.image_size, f"{place}: head {name}"),
-            f"{name}+sam": to_masks(output.refined, said.image_size, f"{place}: head {name}+sam"),
+            names.refined(name): to_masks(
+                output.refined, said.image_size, f"{place}: head {names.refined(name)}"
+            ),
         }
         for said, place, output in zip(inputs, where, head(inputs, embeddings), strict=True)
     ]

@@ -16,9 +16,11 @@ from flmm.backbones.base import Backbone, HeadInput
 from flmm.cache.reader import CachedAnswer, CachedPhrase
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample
-from flmm.evaluation.engine import Head, head_masks
+from flmm.evaluation.engine import head_masks
 from flmm.evaluation.pope import SHORT_ANSWER
 from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.heads.model import MaskHead
+from flmm.heads.names import refined
 from flmm.heads.segmenter import Segmenter
 from flmm.progress import tracked
 
@@ -27,7 +29,7 @@ PROTOCOL = "answer-then-ground"
 
 def answer_then_ground(
     backbone: Backbone,
-    heads: Mapping[str, Head],
+    heads: Mapping[str, MaskHead],
     segmenter: Segmenter,
     samples: Sequence[Sample],
     images: ImageStore,
@@ -64,7 +66,7 @@ def answer_then_ground(
 
 
 def _masks(
-    heads: Mapping[str, Head], said: HeadInput, segmenter: Segmenter, image: Image.Image, where: str
+    heads: Mapping[str, MaskHead], said: HeadInput, segmenter: Segmenter, image: Image.Image, where: str
 ) -> dict[str, np.ndarray]:
     """Masks (1, h, w) under the heads' names in the tables."""
     with torch.inference_mode():
@@ -76,7 +78,7 @@ def _masks(
 def _no_masks(heads: Iterable[str], answer: CachedAnswer) -> dict[str, np.ndarray]:
     """The same where the LMM said nothing: empty."""
     nothing = np.zeros((1, answer.height, answer.width), dtype=bool)
-    return {variant: nothing for name in heads for variant in (name, f"{name}+sam")}
+    return {variant: nothing for name in heads for variant in (name, refined(name))}
 
 
 def described(sample: Sample, text: str) -> CachedAnswer:

@@ -16,16 +16,16 @@ from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.evaluation import mmbench, pope, qa, reasoning
 from flmm.evaluation.answers import answer_records
-from flmm.evaluation.engine import Head as EngineHead
 from flmm.evaluation.engine import Part, predict
 from flmm.evaluation.overlays import write_overlays
 from flmm.evaluation.predictions import grounding_records
 from flmm.files import write_json, write_table
 from flmm.heads.checkpoint import check_fits, load_head, read_config
-from flmm.heads.localization import LocalizationHead, select_heads
-from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.evaluated import Materials, build_heads
+from flmm.heads.localization import select_heads
+from flmm.heads.model import MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
-from flmm.params import Head, Params
+from flmm.params import Params
 
 
 def evaluate(
@@ -54,9 +54,10 @@ def evaluate(
     config = read_config(head_path)
     if config.backbone != backbone_name:
         raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone_name}")
-    segmenter = load_segmenter(params.active.segmenter, raw).to(resolve_device(params.evaluate.device))
-    head = load_head(head_path, segmenter).to(resolve_device(params.evaluate.device)).eval()
+    device = resolve_device(params.evaluate.device)
+    segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if benchmark not in {**paths.GROUNDED, **paths.REASONED}:
+        head = load_head(head_path, segmenter).to(device).eval()
         _questions(params, backbone_name, benchmark, qa.AttachedHead(head, segmenter), raw, out)
         return
     grounded = benchmark in paths.GROUNDED
@@ -64,11 +65,8 @@ def evaluate(
     for part in parts:
         where = f"{part.manifest.backbone} in {part.manifest.path}"
         check_fits(head_path, config, head_sizes(part.manifest), where)
-    heads: dict[str, EngineHead] = {
-        "unet": head,
-        "untrained": _untrained(params, head_path, segmenter),
-        "localization": _localization(params, extract_manifests, segmenter),
-    }
+    channels = _pilot_channels(params, extract_manifests)
+    heads = build_heads(Materials(head_path, segmenter, device, params.seed, channels))
     if not grounded:
         table = _reasoning(params, backbone_name, benchmark, heads, segmenter, raw)
         _write(params, backbone_name, table, [reasoning.PROTOCOL], reasoning.PROTOCOL, raw, out)
@@ -79,29 +77,14 @@ def evaluate(
     _write(params, backbone_name, table, params.evaluate.protocols, shown, raw, out)
 
 
-def _untrained(params: Params, head_path: Path, segmenter: Segmenter) -> GroundingHead:
-    """The control: a head of the same sizes as training begins with, and none of its steps."""
-    config = read_config(head_path)
-    sizes = Head(base_channels=config.base_channels, upsample=config.upsample)
-    head = build_head(
-        sizes,
-        channels=config.channels,
-        layers=config.layers,
-        hidden_width=config.hidden_width,
-        segmenter=segmenter,
-        seed=params.seed,
-    )
-    return head.to(resolve_device(params.evaluate.device)).eval()
-
-
-def _localization(params: Params, manifests: Sequence[Path], segmenter: Segmenter) -> LocalizationHead:
-    """The baseline without training, its attention heads chosen on the first training phrases."""
+def _pilot_channels(params: Params, manifests: Sequence[Path]) -> list[int]:
+    """The attention heads of the baseline without training, chosen on the first training phrases."""
     train = [manifest for manifest in map(read_manifest, manifests) if manifest.part.endswith("-train")]
     said = (answer.head_input() for manifest in train for answer in read_answers(manifest))
     settings = params.evaluate.localization
     channels = select_heads(said, heads=settings.heads, phrases=settings.phrases)
     print(f"localization heads: channels {', '.join(map(str, channels))}")
-    return LocalizationHead(channels, segmenter)
+    return channels
 
 
 def _parts(params: Params, backbone: str, reader: str, manifests: Sequence[Path]) -> list[Part]:
@@ -129,7 +112,7 @@ def _reasoning(
     params: Params,
     backbone: str,
     benchmark: str,
-    heads: Mapping[str, EngineHead],
+    heads: Mapping[str, MaskHead],
     segmenter: Segmenter,
     raw: Path,
 ) -> pa.Table:

@@ -29,7 +29,7 @@ _NEIGHBOURS = np.ones((3, 3), dtype=int)  # components touch at corners too
 
 
 class LocalizationHead:
-    """A head like any other, without a weight of its own; see ``flmm.evaluation.engine.Head``."""
+    """A head like any other, without a weight of its own; see ``flmm.heads.model.MaskHead``."""
 
     def __init__(self, channels: Sequence[int], segmenter: Segmenter) -> None:
         self.channels = list(channels)

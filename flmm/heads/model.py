@@ -7,6 +7,7 @@ E embedding side of SAM, H W coarse logits.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -27,6 +28,16 @@ class HeadOutput:
 
     coarse: torch.Tensor
     refined: torch.Tensor
+
+
+class MaskHead(Protocol):
+    """Whatever turns inputs into masks: ``GroundingHead``, or a head without training."""
+
+    def __call__(
+        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor], /
+    ) -> list[HeadOutput]:
+        """Per input coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
+        ...
 
 
 class GroundingHead(nn.Module):
