@@ -105,7 +105,7 @@ def embed(context: typer.Context) -> None:
 
     params = params_of(context)
     samples = [paths.samples(params, part) for part in paths.grounding_parts(params)]
-    run(params, samples, paths.raw(params), manifests.embed_manifest(params).parent)
+    run(params, samples, paths.raw(params), manifests.embed_manifest(params).parent, keys.embed_key(params))
 
 
 @app.command()

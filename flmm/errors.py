@@ -7,3 +7,9 @@ class InputError(Exception):
 
 class StepError(Exception):
     """A step failed on good input: a full disk, a dead server, a process that was killed. Exit code 1."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not empty, or else its type's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -4,20 +4,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from flmm import backbones
 from flmm.backbones.base import Backbone
+from flmm.cache.reader import STEP
 from flmm.cache.schema import Formats, Manifest, Shard
+from flmm.cache.shards import ShardFile
 from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
 from flmm.params import Params
 from flmm.paths import EVALUATION_PROTOCOLS
+from flmm.progress import progress_bar
 from flmm.protocols import GROUNDING_PROMPT, Answer, answers
 
 # What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
@@ -49,7 +50,7 @@ def extract(
     batches = [samples[start : start + size] for start in range(0, len(samples), size)]
     speaker = _Speaker(params, part, backbone, ImageStore(raw))
     shards = []
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task(f"extract {backbone_name} {part}", total=len(samples))
         for number, batch in enumerate(batches):
             path = out / f"shard-{number:05d}.parquet"
@@ -134,10 +135,11 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
     if not path.is_file():
         return None
     try:
-        # Reading every page checks every page's checksum.
-        found = pq.ParquetFile(path, page_checksum_verification=True).read()["answer_id"].to_pylist()
+        shard = ShardFile(path, STEP)
+        shard.check()
+        found = shard.column("answer_id")
         return describe_shard(path) if list(dict.fromkeys(found)) == answer_ids else None
-    except (pa.ArrowInvalid, OSError, KeyError, InputError):
+    except InputError:
         return None
 
 
@@ -152,8 +154,3 @@ def _channels(paths: Sequence[Path]) -> int:
         return 0
     grids = next(pq.ParquetFile(paths[0]).iter_batches(batch_size=1, columns=["grids"]))["grids"][0].as_py()
     return sum(grid["channels"] for grid in grids)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))

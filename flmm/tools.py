@@ -43,7 +43,7 @@ def import_checkpoint(
 ) -> None:
     """Take a published checkpoint as the backbone's head: `evaluate` works on it without training."""
     from flmm.heads.published import import_checkpoint as run
-    from flmm.heads.sam import load_segmenter
+    from flmm.heads.segmenter import load_segmenter
 
     params = params_of(context)
     check_backbone(params, backbone)

@@ -11,7 +11,6 @@ from flmm.data.geometry import (
     bounding_boxes,
     letterbox,
     longest_side_size,
-    masks_at,
     pad_to_square,
     resize_nearest,
     scale_boxes,
@@ -112,12 +111,6 @@ def test_nearest_resizing_invents_no_value(rows: int, columns: int, new_rows: in
     assert resized.dtype == maps.dtype
     assert resized[0, 0, 0] == 0
     assert set(resized.flatten().tolist()) <= set(range(rows * columns))
-
-
-def test_masks_average_probabilities_not_logits() -> None:
-    logits = torch.tensor([[[10.0, -1.386]]])  # probabilities 1.0 and 0.2
-    # The third of four pixels mixes them 1 : 3: probability 0.4, though the mean logit is positive.
-    assert masks_at(logits, (1, 4)).tolist() == [[[True, True, False, False]]]
 
 
 def test_padding_goes_right_and_below() -> None:

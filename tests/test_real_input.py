@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifests = {part: out / "cache" / part for part in PARTS}
     for part, folder in manifests.items():
         extract(params, BACKBONE, part, out / f"{part}.parquet", SAMPLE, folder, "0" * 12)
-    embed(params, [out / f"{part}.parquet" for part in PARTS], SAMPLE, out / "embed")
+    embed(params, [out / f"{part}.parquet" for part in PARTS], SAMPLE, out / "embed", "key")
     ready = {part: folder / "manifest.json" for part, folder in manifests.items()}
     embedded = out / "embed" / "manifest.json"
     train(params, BACKBONE, [ready["refcoco-train"]], embedded, out / "train")

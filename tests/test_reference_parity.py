@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from segment_anything.modeling import Sam
 
 from flmm.heads.checkpoint import load_published
 from flmm.heads.model import GroundingHead, build_head
-from flmm.heads.sam import build_sam, embed, preprocess
+from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.heads.weights import load_strictly, read_weights
 from flmm.params import Head
 
@@ -38,7 +37,7 @@ def cases() -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def sam() -> Sam:
+def sam() -> SamSegmenter:
     """The recorded SAM: the encoder from its own file, the rest from the checkpoint."""
     sam = build_sam(json.loads((REFERENCE / "config.json").read_text())["sam"])
     published = load_published(REFERENCE / "checkpoint.safetensors")
@@ -48,7 +47,7 @@ def sam() -> Sam:
         name.removeprefix(prefix): value for name, value in published.items() if name.startswith(prefix)
     }
     load_strictly(sam, weights, REFERENCE)
-    return sam
+    return SamSegmenter(sam)
 
 
 def untrained_head() -> GroundingHead:
@@ -58,7 +57,7 @@ def untrained_head() -> GroundingHead:
         channels=config["unet"]["in_channels"],
         layers=config["text"]["layers"],
         hidden_width=config["text"]["hidden_size"],
-        sam=build_sam(config["sam"]),
+        segmenter=SamSegmenter(build_sam(config["sam"])),
         seed=config["seed"],
     ).eval()
 
@@ -84,10 +83,10 @@ def test_mask_logits_equal_the_authors(
     assert_equal_to_recording(head.mask_head(cases[f"case.{shape}.attention"]), cases[f"case.{shape}.logits"])
 
 
-def test_the_image_embedding_equals_the_authors(sam: Sam, cases: dict[str, torch.Tensor]) -> None:
+def test_the_image_embedding_equals_the_authors(sam: SamSegmenter, cases: dict[str, torch.Tensor]) -> None:
     image = cases["sam.image"].numpy()
-    assert preprocess(sam, image).shape == (1, 3, 1024, 1024)
-    assert_equal_to_recording(embed(sam, image)[None], cases["sam.image_embedding"])
+    assert sam.preprocess(image).shape == (1, 3, 1024, 1024)
+    assert_equal_to_recording(sam.embed(image), cases["sam.image_embedding"])
 
 
 @torch.no_grad()

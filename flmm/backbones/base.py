@@ -1,11 +1,13 @@
 """The contract between frozen LMMs and everything after them: it returns data, no mask and no loss.
 
+A backbone gives ``Observation``s; whatever makes masks takes ``HeadInput``s. Neither side knows the other.
+
 Legend: P phrases, C channels = layers x heads, h w grid, T tokens of a phrase, L layers, D hidden width.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -25,6 +27,33 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class HeadInput:
+    """What a frozen LMM said about one image, in the one shape that every head takes.
+
+    ``attention``: per grid (P, C, h, w), coarse grid first, not normalised, padding included. ``grids``: as
+    ``attention``. ``hidden``: per phrase (L, T, D). ``image_size``: height and width of the image in pixels.
+    """
+
+    attention: tuple[torch.Tensor, ...]
+    grids: tuple[Grid, ...]
+    hidden: tuple[torch.Tensor, ...]
+    image_size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    @property
+    def view(self) -> View:
+        """Where the image lies in the last (fine) grid, on which heads draw."""
+        return self.grids[-1].view
+
+    @property
+    def channels(self) -> int:
+        """Attention channels of all grids together."""
+        return sum(maps.shape[1] for maps in self.attention)
+
+
+@dataclass(frozen=True)
 class Observation:
     """What one answer left in the frozen LMM's attention.
 
@@ -40,6 +69,20 @@ class Observation:
     attention: tuple[torch.Tensor, ...]
     hidden: tuple[torch.Tensor, ...]
     grids: tuple[Grid, ...]
+
+    def head_input(self, image_size: tuple[int, int]) -> HeadInput:
+        """The same for a head; ``image_size``: height and width in pixels of the image that was looked at."""
+        return HeadInput(self.attention, self.grids, self.hidden, image_size)
+
+    def joined(self) -> "Observation":
+        """All phrases (at least one) as one: their maps averaged, their hidden states one after the other."""
+        return replace(
+            self,
+            targets=(0,),
+            texts=("".join(self.texts).strip(),),
+            attention=tuple(maps.float().mean(dim=0, keepdim=True) for maps in self.attention),
+            hidden=(torch.cat(self.hidden, dim=1),),
+        )
 
 
 @dataclass(frozen=True)

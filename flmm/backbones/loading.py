@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from flmm.backbones.lmm import TransformersBackbone
 from flmm.backbones.registry import family
 from flmm.device import resolve_device
-from flmm.errors import InputError
+from flmm.errors import InputError, first_line
 from flmm.params import BackboneEntry
 
 # Keys of config.json that only models have that resample the image into tokens without a place.
@@ -36,7 +36,7 @@ def load(entry: BackboneEntry, *, dtype: str, device: str) -> TransformersBackbo
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, SafetensorError, EOFError) as error:
-        raise InputError(f"{entry.model}: cannot be loaded as a model: {_first_line(error)}") from error
+        raise InputError(f"{entry.model}: cannot be loaded as a model: {first_line(error)}") from error
     # transformers only warns and leaves such weights random.
     unfit = sorted(
         {str(key) for part in ("missing_keys", "mismatched_keys", "unexpected_keys") for key in report[part]}
@@ -72,8 +72,3 @@ def _check_config(config: Any, kind: type[TransformersBackbone], entry: Backbone
             f"{entry.model}: is a {config.model_type!r} model, but family {entry.family!r} reads "
             f"{', '.join(sorted(kind.model_types))}"
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -3,27 +3,24 @@
 Legend: P phrases, C channels of a grid, h w its size, L layers, T tokens of a phrase, D hidden width.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 
-from flmm.backbones.base import Grid
+from flmm.backbones.base import Grid, HeadInput
 from flmm.cache import codec
 from flmm.cache.schema import Formats, Manifest, parse_manifest
+from flmm.cache.shards import GroupMemory, ShardFile, broken_shard
 from flmm.data.geometry import View
-from flmm.errors import InputError
 
 # Row groups kept in memory by one reader; the shapes suite fits whole, big backbones stream.
-LRU_BYTES = 512 << 20
+MEMORY_BYTES = 512 << 20
+STEP = "extract"
 
 
 @dataclass(frozen=True)
@@ -57,28 +54,15 @@ class CachedAnswer:
     draw: int
     phrases: tuple[CachedPhrase, ...]
 
-    @property
-    def grid(self) -> Grid:
-        """The grid that ``attention`` has: the last (fine) one."""
-        return self.phrases[0].grids[-1]
-
-    def attention(self) -> torch.Tensor:
-        """All phrases' maps on the last grid: (P, C of all grids, h, w)."""
-        return torch.stack([merge_grids(phrase.attention) for phrase in self.phrases])
-
-    def hidden(self) -> list[torch.Tensor]:
-        """Per phrase (L, T, D)."""
-        return [phrase.hidden for phrase in self.phrases]
-
-
-def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Grids' maps (C_g, h_g, w_g), coarse first, resized bilinearly to the last grid: (sum of C_g, h, w)."""
-    size = attention[-1].shape[-2:]
-    resized = [
-        maps if maps.shape[-2:] == size else functional.interpolate(maps[None], size=size, mode="bilinear")[0]
-        for maps in attention
-    ]
-    return torch.cat(resized)
+    def head_input(self) -> HeadInput:
+        """The answer for a head. All phrases are about one image, so their grids are the same."""
+        per_grid = zip(*(phrase.attention for phrase in self.phrases), strict=True)
+        return HeadInput(
+            attention=tuple(torch.stack(maps) for maps in per_grid),
+            grids=self.phrases[0].grids,
+            hidden=tuple(phrase.hidden for phrase in self.phrases),
+            image_size=(self.height, self.width),
+        )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -89,10 +73,23 @@ def read_manifest(path: Path) -> Manifest:
     """
     manifest = parse_manifest(path / "manifest.json" if path.is_dir() else path)
     for shard in manifest.shards:
-        rows = _open(manifest.folder / shard.file).metadata.num_rows
-        if rows != shard.rows:
-            raise _broken(manifest.folder / shard.file, f"{rows} rows instead of {shard.rows}")
+        file = ShardFile(manifest.folder / shard.file, STEP)
+        if file.rows != shard.rows:
+            raise file.broken(f"{file.rows} rows instead of {shard.rows}")
     return manifest
+
+
+def head_sizes(manifest: Manifest) -> dict[str, int]:
+    """What a head must have been built with: channels and, unless the part is empty, layers and hidden_width.
+
+    Raises:
+        InputError: a shard is damaged.
+    """
+    sizes = {"channels": manifest.channels}
+    answer = next(read_answers(manifest), None)
+    if answer is not None:
+        sizes["layers"], _, sizes["hidden_width"] = answer.phrases[0].hidden.shape
+    return sizes
 
 
 def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[CachedAnswer]:
@@ -101,14 +98,13 @@ def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[Ca
     Holds one row group at a time.
     """
     for shard in manifest.shards:
-        path = manifest.folder / shard.file
-        file = _open(path)
-        for group in range(file.num_row_groups):
-            rows = _read(file, path, group).to_pylist()
+        file = ShardFile(manifest.folder / shard.file, STEP)
+        for group in range(file.groups):
+            rows = file.read(group).to_pylist()
             for _, answer in groupby(rows, key=lambda row: row["answer_id"]):
                 chosen = list(answer)
                 if protocol is None or chosen[0]["protocol"] in (protocol, "both"):
-                    yield _answer(chosen, manifest.formats, path)
+                    yield _answer(chosen, manifest.formats, file.path)
 
 
 @dataclass(frozen=True)
@@ -137,65 +133,30 @@ class AnswerDataset(Dataset[CachedAnswer]):
             for shard in range(len(manifest.shards))
             for place in self._index(index, shard)
         ]
-        self._recent: OrderedDict[tuple[int, int, int], pa.Table] = OrderedDict()
-        self._recent_bytes = 0
+        self._memory = GroupMemory(MEMORY_BYTES)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> CachedAnswer:
         place = self._places[index]
-        rows = self._group(place).slice(place.start, place.rows).to_pylist()
-        return _answer(rows, self.manifests[place.manifest].formats, self._path(place.manifest, place.shard))
+        path = self._path(place.manifest, place.shard)
+        table = self._memory.get((path, place.group), lambda: ShardFile(path, STEP).read(place.group))
+        rows = table.slice(place.start, place.rows).to_pylist()
+        return _answer(rows, self.manifests[place.manifest].formats, path)
 
     def _path(self, manifest: int, shard: int) -> Path:
         return self.manifests[manifest].folder / self.manifests[manifest].shards[shard].file
 
     def _index(self, manifest: int, shard: int) -> Iterator[_Place]:
-        path = self._path(manifest, shard)
-        file = _open(path)
-        for group in range(file.num_row_groups):
+        file = ShardFile(self._path(manifest, shard), STEP)
+        for group in range(file.groups):
             start = 0
-            ids = _read(file, path, group, ["answer_id"])["answer_id"].to_pylist()
+            ids = file.read(group, ["answer_id"])["answer_id"].to_pylist()
             for _, answer in groupby(ids):
                 count = len(list(answer))
                 yield _Place(manifest, shard, group, start, count)
                 start += count
-
-    def _group(self, place: _Place) -> pa.Table:
-        """The row group of an answer, from memory where it was read a short while ago."""
-        key = (place.manifest, place.shard, place.group)
-        if key in self._recent:
-            self._recent.move_to_end(key)
-            return self._recent[key]
-        path = self._path(place.manifest, place.shard)
-        table = _read(_open(path), path, place.group)
-        self._recent[key] = table
-        self._recent_bytes += table.nbytes
-        while self._recent_bytes > LRU_BYTES and len(self._recent) > 1:
-            _, dropped = self._recent.popitem(last=False)
-            self._recent_bytes -= dropped.nbytes
-        return table
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; run extract again") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken(path, error) from error
-
-
-def _read(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
-    try:
-        return file.read_row_group(group, columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, reason: object) -> InputError:
-    return InputError(f"{path}: not a whole shard ({reason}); delete it and run extract again")
 
 
 def _answer(rows: list[dict[str, Any]], formats: Formats, path: Path) -> CachedAnswer:
@@ -203,7 +164,7 @@ def _answer(rows: list[dict[str, Any]], formats: Formats, path: Path) -> CachedA
     try:
         phrases = tuple(_phrase(row, formats) for row in rows)
     except (ValueError, RuntimeError) as error:
-        raise _broken(path, f"answer {first['answer_id']}: {error}") from error
+        raise broken_shard(path, STEP, f"answer {first['answer_id']}: {error}") from error
     return CachedAnswer(phrases=phrases, **{name: first[name] for name in _ANSWER_COLUMNS})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from flmm.errors import InputError
-from flmm.files import read_json, sha256_file, write_json
+from flmm.files import read_json, write_json
 
 SCHEMA_VERSION = 1
 KIND = "attention"
@@ -113,21 +113,6 @@ class Manifest:
         totals = {"rows": self.rows, "answers": self.answers}
         write_json(self.path, {"schema_version": SCHEMA_VERSION, "kind": KIND, **content, **totals})
         return self.path
-
-    def verify(self) -> None:
-        """Compare every shard with its checksum.
-
-        Raises:
-            InputError: a shard is absent or differs (names it).
-        """
-        for shard in self.shards:
-            path = self.folder / shard.file
-            if not path.is_file():
-                raise InputError(f"{path}: no such file; run extract again")
-            if sha256_file(path) != shard.sha256:
-                raise InputError(
-                    f"{path}: its SHA-256 differs from {self.path}; delete it and run extract again"
-                )
 
 
 def parse_manifest(path: Path) -> Manifest:

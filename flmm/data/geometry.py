@@ -84,11 +84,6 @@ def training_targets(masks: torch.Tensor, view: View, size: tuple[int, int]) -> 
     return resize_nearest(processed, size)
 
 
-def masks_at(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Logits (P, H, W) to bool masks (P, h, w): probabilities resized bilinearly, > 0.5, as the authors."""
-    return resize_bilinear(logits.float().sigmoid(), size) > 0.5
-
-
 def longest_side_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """(h, w) scaled so that the longer becomes ``side``, rounded half up (SAM's ``ResizeLongestSide``)."""
     scale = side / max(size)

@@ -1,6 +1,5 @@
 """Upstream files in, Parquet out: the samples or questions of one part, and a count of what was left out."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict
@@ -10,8 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import Progress
 
 from flmm.data.datasets import reader
 from flmm.data.question import Question, write_questions
@@ -20,6 +17,7 @@ from flmm.data.sample import SAMPLE_SCHEMA, Sample
 from flmm.errors import InputError
 from flmm.files import atomic_path, read_table, sha256_file, write_json
 from flmm.params import Params
+from flmm.progress import progress_bar
 
 TRAIN = "train"
 ROWS_PER_GROUP = 1000  # samples in memory at a time
@@ -82,8 +80,9 @@ def _samples(
             counts["sentences"] += sum(len(target.sentences) for target in sample.targets)
             yield sample
 
-    with _bar(out.stem, total) as advance:
-        _write_streamed(out, counted(), skipped, advance)
+    with progress_bar() as progress:
+        task = progress.add_task(out.stem, total=total)
+        _write_streamed(out, counted(), skipped, lambda count: progress.advance(task, count))
     return {
         "images": len(images),
         **{key: counts[key] for key in ("samples", "targets", "sentences")},
@@ -133,12 +132,3 @@ def _empty(part: str, skipped: Counter[str]) -> InputError:
 
 def _nonzero(skipped: Counter[str]) -> dict[str, int]:
     return {reason: number for reason, number in sorted(skipped.items()) if number}
-
-
-@contextlib.contextmanager
-def _bar(part: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing in a log; yields what advances it."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(part, total=total)
-        yield lambda count: progress.advance(task, count)

@@ -16,6 +16,11 @@ NO_WORDS = "target: no words"
 NOT_A_NOUN = "target: segments on words that are not a noun"
 NO_QUESTION = "sample: no question"
 NOT_A_REGION = "shape: a label that marks no region"
+NO_POINTS = "shape: no corners"
+SLIVER = "polygon: fewer than three corners"
+INVERTED_BOX = "sample: a box with its ends in the wrong order"
+NO_PHOTOGRAPH = "file: an annotation without a photograph of its name"
+NO_ANNOTATION = "file: a photograph without an annotation of its name"
 EMPTY_SENTENCE = "sentence: empty"
 
 

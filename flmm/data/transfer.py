@@ -9,17 +9,10 @@ from types import TracebackType
 
 import httpx
 import tenacity
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
 from flmm.errors import InputError, StepError
+from flmm.progress import progress_bar
 
 BLOCK_BYTES = 1 << 18
 # Seconds between attempts: 1, 2, 4 … with a second of jitter, so that parallel jobs do not return together.
@@ -179,7 +172,10 @@ class Transfer:
 
     def _receive(self, response: httpx.Response, total: int | None) -> None:
         try:
-            with self.part.open("ab") as file, _progress() as progress:
+            with (
+                self.part.open("ab") as file,
+                progress_bar(DownloadColumn(), TransferSpeedColumn()) as progress,
+            ):
                 task = progress.add_task(self.part.stem, total=total, completed=self._hashed)
                 for block in response.iter_raw():
                     file.write(block)
@@ -211,17 +207,3 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StepError(f"{what}: needs {needed:,} bytes in {folder}, whose disk has {free:,} free")
-
-
-def _progress() -> Progress:
-    """A bar with rate and remaining time on a terminal; nothing in a log."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from flmm.evaluation import mmbench, pope
 from flmm.evaluation.records import Record
+from flmm.heads.names import ATTACHED, PLAIN
 
 PROTOCOL = "upstream"
-ATTACHED = "unet+sam"
-_COLUMNS = {"none": "answer_plain", ATTACHED: "answer_attached"}
+_COLUMNS = {PLAIN: "answer_plain", ATTACHED: "answer_attached"}
 _SCORES: dict[str, Callable[[Sequence[Any], str], dict[str, float]]] = {
     "pope": pope.scores,
     "mmbench": mmbench.scores,

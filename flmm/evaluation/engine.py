@@ -12,29 +12,21 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 import torch
-from rich.progress import Progress
 from torch.nn import functional
 
+from flmm.backbones.base import HeadInput
 from flmm.cache.reader import CachedAnswer, read_answers
 from flmm.cache.schema import Manifest
 from flmm.errors import StepError
 from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.heads import names
 from flmm.heads.batches import together
-from flmm.heads.model import HeadOutput
-
-
-class Head(Protocol):
-    """What turns an answer into masks (``flmm.heads.model.GroundingHead``)."""
-
-    def __call__(
-        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor], /
-    ) -> list[HeadOutput]:
-        """Per answer coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
-        ...
+from flmm.heads.model import MaskHead
+from flmm.progress import progress_bar
 
 
 class Embeddings(Protocol):
-    """Where SAM's image embeddings come from (``flmm.embed.EmbeddingStore``)."""
+    """Where SAM's image embeddings come from (``flmm.cache.embeddings.EmbeddingStore``)."""
 
     def lookup(self, archive: str, image: str) -> torch.Tensor:
         """(1, C, E, E) float32."""
@@ -51,7 +43,7 @@ class Part:
 
 
 def predict(
-    parts: Sequence[Part], heads: Mapping[str, Head], embeddings: Embeddings, protocols: Sequence[str]
+    parts: Sequence[Part], heads: Mapping[str, MaskHead], embeddings: Embeddings, protocols: Sequence[str]
 ) -> pa.Table:
     """Run every head over every answer of the protocols.
 
@@ -64,7 +56,7 @@ def predict(
         StepError: a head's logits are not finite (names sample, answer and head).
     """
     rows: list[dict[str, object]] = []
-    with Progress() as progress:
+    with progress_bar() as progress:
         for part in parts:
             task = progress.add_task(f"evaluate {part.dataset} {part.split}", total=part.manifest.answers)
             answers = progress.track(read_answers(part.manifest), task_id=task)
@@ -75,10 +67,12 @@ def predict(
 
 
 def _rows(
-    part: Part, heads: Mapping[str, Head], answers: Sequence[CachedAnswer], embeddings: Embeddings
+    part: Part, heads: Mapping[str, MaskHead], answers: Sequence[CachedAnswer], embeddings: Embeddings
 ) -> list[dict[str, object]]:
     found = [embeddings.lookup(answer.archive, answer.image) for answer in answers]
-    by_head = [answer_masks(name, head, answers, found) for name, head in heads.items()]
+    inputs = [answer.head_input() for answer in answers]
+    where = [f"sample {answer.sample_id} (answer {answer.answer_id})" for answer in answers]
+    by_head = [head_masks(name, head, inputs, found, where) for name, head in heads.items()]
     return [
         row
         for answer, *made in zip(answers, *by_head, strict=True)
@@ -89,25 +83,27 @@ def _rows(
 
 
 @torch.inference_mode()
-def answer_masks(
-    name: str, head: Head, answers: Sequence[CachedAnswer], embeddings: Sequence[torch.Tensor]
+def head_masks(
+    name: str,
+    head: MaskHead,
+    inputs: Sequence[HeadInput],
+    embeddings: Sequence[torch.Tensor],
+    where: Sequence[str],
 ) -> list[dict[str, np.ndarray]]:
-    """Per answer coarse and refined masks (P, h, w) bool, under the heads' names in the tables.
+    """Per input coarse and refined masks (P, h, w) bool, under the heads' names in the tables.
 
     Raises:
-        StepError: a logit is not finite.
+        StepError: a logit is not finite (``where`` says of which input).
     """
-    outputs = head(answers, embeddings)
-    return [_masks(name, *each) for each in zip(answers, outputs, strict=True)]
-
-
-def _masks(name: str, answer: CachedAnswer, output: HeadOutput) -> dict[str, np.ndarray]:
-    size = (answer.height, answer.width)
-    where = f"sample {answer.sample_id} (answer {answer.answer_id})"
-    return {
-        name: to_masks(output.coarse, size, f"{where}: head {name}"),
-        f"{name}+sam": to_masks(output.refined, size, f"{where}: head {name}+sam"),
-    }
+    return [
+        {
+            name: to_masks(output.coarse, said.image_size, f"{place}: head {name}"),
+            names.refined(name): to_masks(
+                output.refined, said.image_size, f"{place}: head {names.refined(name)}"
+            ),
+        }
+        for said, place, output in zip(inputs, where, head(inputs, embeddings), strict=True)
+    ]
 
 
 def to_masks(logits: torch.Tensor, size: tuple[int, int], where: str) -> np.ndarray:

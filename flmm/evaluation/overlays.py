@@ -10,13 +10,13 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from flmm.data.sample import decode_rle
 from flmm.files import atomic_path, write_json
+from flmm.heads.names import COARSE, REFINED
 
 PANEL = 256  # pixels of a panel's longer side
 GAP = 6
 LINE = 20  # height of a line of text
 FOLDER = "overlays"
 
-COARSE, REFINED = "unet", "unet+sam"
 _TRUTH_COLOUR, _MASK_COLOUR = (0, 170, 90), (230, 60, 30)
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
 

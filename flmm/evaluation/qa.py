@@ -11,15 +11,14 @@ from typing import Any
 import pyarrow as pa
 import torch
 from PIL import Image
-from rich.progress import track
-from segment_anything.modeling import Sam
 
 from flmm.backbones.base import Backbone, Generation, Observation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
-from flmm.heads.model import GroundingHead, HeadInput, HeadOutput
-from flmm.heads.sam import embed
+from flmm.heads.model import GroundingHead
+from flmm.heads.segmenter import Segmenter
+from flmm.progress import tracked
 
 ANSWER_SCHEMA = pa.schema(
     [
@@ -75,8 +74,8 @@ class Pictures:
 class AttachedHead:
     """A trained head at work on what the LMM says: SAM sees the picture, each token read gets a mask."""
 
-    def __init__(self, head: GroundingHead, sam: Sam) -> None:
-        self._head, self._sam = head, sam
+    def __init__(self, head: GroundingHead, segmenter: Segmenter) -> None:
+        self._head, self._segmenter = head, segmenter
         self._seen: tuple[Image.Image, torch.Tensor] | None = None
 
     @torch.inference_mode()
@@ -88,32 +87,15 @@ class AttachedHead:
         """
         if observation is None or not observation.texts:
             return 0
-        size = (image.height, image.width)
-        output = ground(self._head, observation, self._embedding(image), size)
-        return len(to_masks(output.refined, size, where))
+        said = observation.head_input((image.height, image.width))
+        output = self._head([said], [self._embedding(image)])[0]
+        return len(to_masks(output.refined, said.image_size, where))
 
     def _embedding(self, image: Image.Image) -> torch.Tensor:
         """(1, C, E, E); the last one is kept, because the questions about a picture follow each other."""
         if self._seen is None or self._seen[0] is not image:
-            self._seen = (image, embed(self._sam, image)[None])
+            self._seen = (image, self._segmenter.embed(image))
         return self._seen[1]
-
-
-def ground(
-    head: GroundingHead, observation: Observation, embedding: torch.Tensor, size: tuple[int, int]
-) -> HeadOutput:
-    """Masks of an observation's phrases; ``embedding`` (1, C, E, E), ``size`` image height and width."""
-    grids = [maps.float() for maps in observation.attention]  # per grid (P, C, h, w)
-    fine = grids[-1].shape[-2:]
-    resized = [torch.nn.functional.interpolate(maps, size=fine, mode="bilinear") for maps in grids[:-1]]
-    said = HeadInput(
-        attention=torch.cat([*resized, grids[-1]], dim=1).to(head.device),
-        hidden=[states.float().to(head.device) for states in observation.hidden],
-        image_embedding=embedding.float().to(head.device),
-        view=observation.grids[-1].view,
-        image_size=size,
-    )
-    return head.ground([said])[0]
 
 
 def answer_twice(
@@ -135,11 +117,11 @@ def answer_twice(
     distinct = dict(zip(keys, questions, strict=True))
     plain: dict[tuple[Any, ...], Generation] = {}
     found: dict[tuple[Any, ...], Answered] = {}
-    for key, question in track(distinct.items(), f"{description}: plain"):
+    for key, question in tracked(distinct.items(), f"{description}: plain"):
         plain[key] = backbone.generate(
             pictures.of(question), prompt(question), max_new_tokens=max_new_tokens, tap=False
         )
-    for key, question in track(distinct.items(), f"{description}: head attached"):
+    for key, question in tracked(distinct.items(), f"{description}: head attached"):
         image = pictures.of(question)
         spoken = backbone.generate(image, prompt(question), max_new_tokens=max_new_tokens, tap=True)
         masks = attached.masks(image, spoken.observation, f"question {question.question_id}")

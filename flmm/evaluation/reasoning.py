@@ -11,25 +11,26 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
-from rich.progress import track
-from segment_anything.modeling import Sam
 
-from flmm.backbones.base import Backbone, Observation
+from flmm.backbones.base import Backbone, HeadInput
 from flmm.cache.reader import CachedAnswer, CachedPhrase
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample
-from flmm.evaluation.engine import Head, answer_masks
+from flmm.evaluation.engine import head_masks
 from flmm.evaluation.pope import SHORT_ANSWER
 from flmm.evaluation.predictions import prediction_rows, table_of
-from flmm.heads.sam import embed
+from flmm.heads.model import MaskHead
+from flmm.heads.names import refined
+from flmm.heads.segmenter import Segmenter
+from flmm.progress import tracked
 
 PROTOCOL = "answer-then-ground"
 
 
 def answer_then_ground(
     backbone: Backbone,
-    heads: Mapping[str, Head],
-    sam: Sam,
+    heads: Mapping[str, MaskHead],
+    segmenter: Segmenter,
     samples: Sequence[Sample],
     images: ImageStore,
     *,
@@ -45,13 +46,19 @@ def answer_then_ground(
         StepError: a head's logits are not finite.
     """
     rows: list[dict[str, object]] = []
-    for sample in track(samples, description):
+    for sample in tracked(samples, description):
         image = images.of(sample)
         # All tokens of the answer are grounded, so that it should be short.
         asked = SHORT_ANSWER.format(question=sample.question)
         spoken = backbone.generate(image, asked, max_new_tokens=max_new_tokens, tap=True)
-        answer = as_answer(sample, spoken.observation, backbone.decode(spoken.tokens))
-        masks = _no_masks(heads, answer) if spoken.observation is None else _masks(heads, answer, sam, image)
+        answer = described(sample, backbone.decode(spoken.tokens))
+        if spoken.observation is None:
+            masks = _no_masks(heads, answer)
+        else:
+            said = spoken.observation.joined().head_input((answer.height, answer.width))
+            masks = _masks(
+                heads, said, segmenter, image, f"sample {answer.sample_id} (answer {answer.answer_id})"
+            )
         for head, predicted in masks.items():
             counted = np.stack([counts(sample, mask) for mask in predicted])
             rows += prediction_rows(answer, counted, dataset=sample.dataset, split=sample.split, head=head)
@@ -59,31 +66,31 @@ def answer_then_ground(
 
 
 def _masks(
-    heads: Mapping[str, Head], answer: CachedAnswer, sam: Sam, image: Image.Image
+    heads: Mapping[str, MaskHead], said: HeadInput, segmenter: Segmenter, image: Image.Image, where: str
 ) -> dict[str, np.ndarray]:
     """Masks (1, h, w) under the heads' names in the tables."""
     with torch.inference_mode():
-        embedding = embed(sam, image)[None]
-    made = (answer_masks(name, head, [answer], [embedding])[0] for name, head in heads.items())
+        embedding = segmenter.embed(image)
+    made = (head_masks(name, head, [said], [embedding], [where])[0] for name, head in heads.items())
     return {variant: masks for each in made for variant, masks in each.items()}
 
 
 def _no_masks(heads: Iterable[str], answer: CachedAnswer) -> dict[str, np.ndarray]:
     """The same where the LMM said nothing: empty."""
     nothing = np.zeros((1, answer.height, answer.width), dtype=bool)
-    return {variant: nothing for name in heads for variant in (name, f"{name}+sam")}
+    return {variant: nothing for name in heads for variant in (name, refined(name))}
 
 
-def as_answer(sample: Sample, observation: Observation | None, text: str) -> CachedAnswer:
-    """What the LMM said as an answer of one phrase: maps averaged over its tokens, their hidden states together."""
+def described(sample: Sample, text: str) -> CachedAnswer:
+    """What the LMM said, for the predictions table: an answer of one phrase. Its attention went into the heads."""
     target = sample.targets[0]
     phrase = CachedPhrase(
         target=0,
         target_id=target.target_id,
         text=f"{sample.question} {text}",
-        attention=tuple(maps.float().mean(dim=0) for maps in observation.attention) if observation else (),
-        grids=observation.grids if observation else (),
-        hidden=torch.cat(observation.hidden, dim=1).float() if observation else torch.empty(0),  # (L, T, D)
+        attention=(),
+        grids=(),
+        hidden=torch.empty(0),
         rle=target.rle,
         category=target.category,
         is_thing=target.is_thing,

@@ -1,8 +1,6 @@
 """Metric records: one flat row per number, the only shape in which results leave the evaluation."""
 
-from typing import Literal, TypedDict
-
-Head = Literal["none", "unet", "unet+sam", "untrained", "untrained+sam", "localization", "localization+sam"]
+from typing import TypedDict
 
 
 class Record(TypedDict):

@@ -4,29 +4,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-from segment_anything.modeling import Sam
 
 from flmm import paths
 from flmm.backbones import load
-from flmm.cache.reader import read_answers, read_manifest
+from flmm.cache.embeddings import EmbeddingStore
+from flmm.cache.reader import head_sizes, read_answers, read_manifest
 from flmm.data.images import ImageStore
 from flmm.data.question import read_questions
 from flmm.data.sample import read_samples
 from flmm.device import resolve_device
-from flmm.embed import EmbeddingStore
 from flmm.errors import InputError
 from flmm.evaluation import mmbench, pope, qa, reasoning
 from flmm.evaluation.answers import answer_records
-from flmm.evaluation.engine import Head as EngineHead
 from flmm.evaluation.engine import Part, predict
 from flmm.evaluation.overlays import write_overlays
 from flmm.evaluation.predictions import grounding_records
 from flmm.files import write_json, write_table
 from flmm.heads.checkpoint import check_fits, load_head, read_config
-from flmm.heads.localization import LocalizationHead, select_heads
-from flmm.heads.model import GroundingHead, build_head
-from flmm.heads.sam import load_segmenter
-from flmm.params import Head, Params
+from flmm.heads.evaluated import Materials, build_heads
+from flmm.heads.localization import select_heads
+from flmm.heads.model import MaskHead
+from flmm.heads.segmenter import Segmenter, load_segmenter
+from flmm.params import Params
 
 
 def evaluate(
@@ -55,22 +54,21 @@ def evaluate(
     config = read_config(head_path)
     if config.backbone != backbone_name:
         raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone_name}")
-    sam = load_segmenter(params.active.segmenter, raw).to(resolve_device(params.evaluate.device))
-    head = load_head(head_path, sam).to(resolve_device(params.evaluate.device)).eval()
+    device = resolve_device(params.evaluate.device)
+    segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if benchmark not in {**paths.GROUNDED, **paths.REASONED}:
-        _questions(params, backbone_name, benchmark, qa.AttachedHead(head, sam), raw, out)
+        head = load_head(head_path, segmenter).to(device).eval()
+        _questions(params, backbone_name, benchmark, qa.AttachedHead(head, segmenter), raw, out)
         return
     grounded = benchmark in paths.GROUNDED
     parts = _parts(params, backbone_name, paths.GROUNDED[benchmark], extract_manifests) if grounded else []
     for part in parts:
-        check_fits(head_path, config, part.manifest)
-    heads: dict[str, EngineHead] = {
-        "unet": head,
-        "untrained": _untrained(params, head_path, sam),
-        "localization": _localization(params, extract_manifests, sam),
-    }
+        where = f"{part.manifest.backbone} in {part.manifest.path}"
+        check_fits(head_path, config, head_sizes(part.manifest), where)
+    channels = _pilot_channels(params, extract_manifests)
+    heads = build_heads(Materials(head_path, segmenter, device, params.seed, channels))
     if not grounded:
-        table = _reasoning(params, backbone_name, benchmark, heads, sam, raw)
+        table = _reasoning(params, backbone_name, benchmark, heads, segmenter, raw)
         _write(params, backbone_name, table, [reasoning.PROTOCOL], reasoning.PROTOCOL, raw, out)
         return
     table = predict(parts, heads, EmbeddingStore(embed_manifest), params.evaluate.protocols)
@@ -79,29 +77,14 @@ def evaluate(
     _write(params, backbone_name, table, params.evaluate.protocols, shown, raw, out)
 
 
-def _untrained(params: Params, head_path: Path, sam: Sam) -> GroundingHead:
-    """The control: a head of the same sizes as training begins with, and none of its steps."""
-    config = read_config(head_path)
-    sizes = Head(base_channels=config.base_channels, upsample=config.upsample)
-    head = build_head(
-        sizes,
-        channels=config.channels,
-        layers=config.layers,
-        hidden_width=config.hidden_width,
-        sam=sam,
-        seed=params.seed,
-    )
-    return head.to(resolve_device(params.evaluate.device)).eval()
-
-
-def _localization(params: Params, manifests: Sequence[Path], sam: Sam) -> LocalizationHead:
-    """The baseline without training, its attention heads chosen on the first training phrases."""
+def _pilot_channels(params: Params, manifests: Sequence[Path]) -> list[int]:
+    """The attention heads of the baseline without training, chosen on the first training phrases."""
     train = [manifest for manifest in map(read_manifest, manifests) if manifest.part.endswith("-train")]
-    answers = (answer for manifest in train for answer in read_answers(manifest))
+    said = (answer.head_input() for manifest in train for answer in read_answers(manifest))
     settings = params.evaluate.localization
-    channels = select_heads(answers, heads=settings.heads, phrases=settings.phrases)
+    channels = select_heads(said, heads=settings.heads, phrases=settings.phrases)
     print(f"localization heads: channels {', '.join(map(str, channels))}")
-    return LocalizationHead(channels, sam)
+    return channels
 
 
 def _parts(params: Params, backbone: str, reader: str, manifests: Sequence[Path]) -> list[Part]:
@@ -126,7 +109,12 @@ def _parts(params: Params, backbone: str, reader: str, manifests: Sequence[Path]
 
 
 def _reasoning(
-    params: Params, backbone: str, benchmark: str, heads: Mapping[str, EngineHead], sam: Sam, raw: Path
+    params: Params,
+    backbone: str,
+    benchmark: str,
+    heads: Mapping[str, MaskHead],
+    segmenter: Segmenter,
+    raw: Path,
 ) -> pa.Table:
     parts = paths.benchmark_parts(params, benchmark)
     samples = [sample for part in parts for sample in read_samples(paths.samples(params, part))]
@@ -134,7 +122,7 @@ def _reasoning(
     return reasoning.answer_then_ground(
         load(params.catalogue[backbone], dtype=params.extract.dtype, device=str(device)),
         heads,
-        sam,
+        segmenter,
         samples,
         ImageStore(raw),
         max_new_tokens=params.evaluate.max_new_tokens,

@@ -8,13 +8,11 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from segment_anything.modeling import Sam
 
-from flmm.cache.reader import read_answers
-from flmm.cache.schema import Manifest
 from flmm.errors import InputError
 from flmm.files import atomic_path
 from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.weights import Weights, load_strictly, read_weights
 from flmm.params import Head, PositiveInt, Section
 
@@ -88,48 +86,43 @@ def read_config(path: Path) -> HeadConfig:
         raise InputError(f"{path}: metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def load_head(path: Path, sam: Sam) -> GroundingHead:
+def load_head(path: Path, segmenter: Segmenter) -> GroundingHead:
     """Rebuild a saved head, in eval mode.
 
     Raises:
         InputError: unreadable, made for another segmenter, or a weight is missing, unexpected or misshapen.
     """
     config = read_config(path)
-    side = sam.image_encoder.img_size
-    if side != config.side:
+    if segmenter.side != config.side:
         raise InputError(
-            f"{path}: trained with {config.segmenter} of {config.side} pixels, this one has {side}"
+            f"{path}: trained with {config.segmenter} of {config.side} pixels, this one has {segmenter.side}"
         )
     head = build_head(
         Head(base_channels=config.base_channels, upsample=config.upsample),
         channels=config.channels,
         layers=config.layers,
         hidden_width=config.hidden_width,
-        sam=sam,
+        segmenter=segmenter,
         seed=0,  # every weight is replaced
     )
     load_strictly(head, read_weights(path), path)
     return head.eval()
 
 
-def check_fits(path: Path, config: HeadConfig, manifest: Manifest) -> None:
-    """Refuse a head whose sizes are not those of the maps and hidden states that ``manifest`` describes.
+def check_fits(path: Path, config: HeadConfig, sizes: Mapping[str, int], where: str) -> None:
+    """Refuse a head whose ``sizes`` (channels, layers, hidden_width) are not those of the attention of ``where``.
 
     Raises:
-        InputError: names the head, what differs and the manifest; or a shard is damaged.
+        InputError: names the head, what differs and ``where``.
     """
-    found = {"channels": manifest.channels}
-    answer = next(read_answers(manifest), None)
-    if answer is not None:
-        found["layers"], _, found["hidden_width"] = answer.phrases[0].hidden.shape
     wrong = [
         f"{name} {getattr(config, name)} instead of {size}"
-        for name, size in found.items()
+        for name, size in sizes.items()
         if getattr(config, name) != size
     ]
     if wrong:
         raise InputError(
-            f"{path}: does not fit the attention of {manifest.backbone} in {manifest.path}: {', '.join(wrong)}; "
+            f"{path}: does not fit the attention of {where}: {', '.join(wrong)}; "
             "was it trained for another backbone?"
         )
 

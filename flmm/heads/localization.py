@@ -13,13 +13,12 @@ from itertools import islice
 import numpy as np
 import torch
 from scipy import ndimage
-from segment_anything.modeling import Sam
 
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.backbones.base import HeadInput
 from flmm.data.geometry import resize_bilinear, unpad
 from flmm.errors import InputError
-from flmm.heads.model import HeadOutput
-from flmm.heads.refiner import SamRefiner
+from flmm.heads.model import HeadOutput, merge_grids
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.unet import normalise
 
 _BEST_PER_PHRASE = 10  # section 4: the heads with the lowest entropy, of each phrase
@@ -30,38 +29,37 @@ _NEIGHBOURS = np.ones((3, 3), dtype=int)  # components touch at corners too
 
 
 class LocalizationHead:
-    """A head like any other, without a weight of its own; see ``flmm.evaluation.engine.Head``."""
+    """A head like any other, without a weight of its own; see ``flmm.heads.model.MaskHead``."""
 
-    def __init__(self, channels: Sequence[int], sam: Sam) -> None:
+    def __init__(self, channels: Sequence[int], segmenter: Segmenter) -> None:
         self.channels = list(channels)
-        self._refiner = SamRefiner(prompt_encoder=sam.prompt_encoder, mask_decoder=sam.mask_decoder)
+        self._refiner = segmenter.refiner()
 
     def __call__(
-        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor]
+        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor]
     ) -> list[HeadOutput]:
         """Coarse logits (P, H, W) of each picture without padding, and SAM's of their boxes at image size."""
-        return [self._output(*each) for each in zip(answers, image_embeddings, strict=True)]
+        return [self._output(*each) for each in zip(inputs, image_embeddings, strict=True)]
 
-    def _output(self, answer: CachedAnswer, image_embedding: torch.Tensor) -> HeadOutput:
+    def _output(self, said: HeadInput, image_embedding: torch.Tensor) -> HeadOutput:
         device = next(self._refiner.parameters()).device
-        maps = unpad(answer.attention()[:, self.channels], answer.grid.view)  # (P, k, h, w)
+        maps = unpad(merge_grids(said.attention)[:, self.channels], said.view)  # (P, k, h, w)
         coarse = torch.stack([_region(_smoothed(each)) for each in maps]).to(device)
-        refined = self._refiner.from_boxes(image_embedding.to(device), coarse, (answer.height, answer.width))
+        refined = self._refiner.from_boxes(image_embedding.to(device), coarse, said.image_size)
         return HeadOutput(coarse=coarse, refined=refined)
 
 
-def select_heads(answers: Iterable[CachedAnswer], *, heads: int, phrases: int) -> list[int]:
+def select_heads(inputs: Iterable[HeadInput], *, heads: int, phrases: int) -> list[int]:
     """The ``heads`` channels that are among the most concentrated ones of the most pilot phrases, best first.
 
-    ``phrases``: how many of the answers' phrases are looked at; their masks are not.
+    ``phrases``: how many of the inputs' phrases are looked at.
 
     Raises:
         InputError: there is no phrase.
     """
-    pilot = list(islice((phrase for answer in answers for phrase in answer.phrases), phrases))
-    if not pilot:
+    maps = list(islice((_inside(said, phrase) for said in inputs for phrase in range(len(said))), phrases))
+    if not maps:
         raise InputError("localization heads: no training phrase to choose them on; run extract first")
-    maps = [_inside(phrase) for phrase in pilot]
     sums = np.stack([[float(channel.sum()) for channel in each] for each in maps])  # (phrases, C)
     threshold = _elbow(sums.mean(axis=0))
     counts: Counter[int] = Counter()
@@ -86,12 +84,12 @@ def spatial_entropy(attention: np.ndarray) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def _inside(phrase: CachedPhrase) -> list[np.ndarray]:
+def _inside(said: HeadInput, phrase: int) -> list[np.ndarray]:
     """Every channel's raw map without the grid's padding, grid by grid: their sums must not know a resize."""
     return [
         channel.numpy()
-        for maps, grid in zip(phrase.attention, phrase.grids, strict=True)
-        for channel in unpad(maps, grid.view)
+        for maps, grid in zip(said.attention, said.grids, strict=True)
+        for channel in unpad(maps[phrase], grid.view)
     ]
 
 

@@ -4,19 +4,20 @@ Legend: P phrases, C attention channels, h w grid, L layers, T tokens of a phras
 E embedding side of SAM, H W coarse logits.
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from segment_anything.modeling import Sam
 from torch import nn
+from torch.nn import functional
 
-from flmm.cache.reader import CachedAnswer
-from flmm.data.geometry import View, unpad
+from flmm.backbones.base import HeadInput
+from flmm.data.geometry import unpad
 from flmm.errors import InputError
 from flmm.heads.refiner import SamRefiner
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.unet import UNetHead
 from flmm.params import Head
 
@@ -29,17 +30,14 @@ class HeadOutput:
     refined: torch.Tensor
 
 
-@dataclass(frozen=True)
-class HeadInput:
-    """What a frozen LMM said about one image: raw ``attention`` (P, C, h, w) on the grid that ``view`` places, per
-    phrase ``hidden`` states (L, T, D), SAM's ``image_embedding`` (1, C, E, E), the image's size in pixels.
-    """
+class MaskHead(Protocol):
+    """Whatever turns inputs into masks: ``GroundingHead``, or a head without training."""
 
-    attention: torch.Tensor
-    hidden: Sequence[torch.Tensor]
-    image_embedding: torch.Tensor
-    view: View
-    image_size: tuple[int, int]
+    def __call__(
+        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor], /
+    ) -> list[HeadOutput]:
+        """Per input coarse (P, H, W) and refined (P, h, w) logits of all its phrases."""
+        ...
 
 
 class GroundingHead(nn.Module):
@@ -61,36 +59,22 @@ class GroundingHead(nn.Module):
         return self.text_layer_weights.device
 
     def forward(
-        self, answers: Sequence[CachedAnswer], image_embeddings: Sequence[torch.Tensor]
+        self, inputs: Sequence[HeadInput], image_embeddings: Sequence[torch.Tensor]
     ) -> list[HeadOutput]:
-        """All phrases of some answers, each about its image of ``image_embeddings`` (1, C, E, E), in one pass."""
-        inputs = [
-            HeadInput(
-                attention=answer.attention().to(self.device),
-                hidden=[states.to(self.device) for states in answer.hidden()],
-                image_embedding=embedding.to(self.device),
-                view=answer.grid.view,
-                image_size=(answer.height, answer.width),
-            )
-            for answer, embedding in zip(answers, image_embeddings, strict=True)
-        ]
-        return self.ground(inputs)
-
-    def ground(self, inputs: Sequence[HeadInput]) -> list[HeadOutput]:
-        """Masks of everything that was said about some images.
+        """Masks of all phrases of some images, each with its image's SAM embedding (1, C, E, E), in one pass.
 
         Raises:
             InputError: the head was trained on another number of channels.
         """
         for each in inputs:
-            if each.attention.shape[1] != self.mask_head.in_channels:
+            if each.channels != self.mask_head.in_channels:
                 raise InputError(
                     f"the head was trained on {self.mask_head.in_channels} attention channels, but the backbone "
-                    f"gives {each.attention.shape[1]}"
+                    f"gives {each.channels}"
                 )
         coarse = [unpad(logits, each.view) for logits, each in zip(self._coarse(inputs), inputs, strict=True)]
         refined = self.sam.refine(
-            [each.image_embedding for each in inputs],
+            [embedding.to(self.device, torch.float32) for embedding in image_embeddings],
             coarse,
             self._text_prompts_of(inputs),
             [each.image_size for each in inputs],
@@ -99,18 +83,20 @@ class GroundingHead(nn.Module):
 
     def _coarse(self, inputs: Sequence[HeadInput]) -> list[torch.Tensor]:
         """Per image (P, H, W) logits on its whole grid; images whose grids have one size go together."""
+        merged = [merge_grids([maps.to(self.device) for maps in each.attention]) for each in inputs]
         sizes: dict[torch.Size, list[int]] = defaultdict(list)
-        for index, each in enumerate(inputs):
-            sizes[each.attention.shape[-2:]].append(index)
+        for index, maps in enumerate(merged):
+            sizes[maps.shape[-2:]].append(index)
         logits: dict[int, torch.Tensor] = {}
         for members in sizes.values():
-            maps = [inputs[index].attention for index in members]
-            parts = self.mask_head(torch.cat(maps))[:, 0].split([len(each) for each in maps])
+            chosen = [merged[index] for index in members]
+            parts = self.mask_head(torch.cat(chosen))[:, 0].split([len(each) for each in chosen])
             logits.update(zip(members, parts, strict=True))
         return [logits[index] for index in range(len(inputs))]
 
     def _text_prompts_of(self, inputs: Sequence[HeadInput]) -> list[list[torch.Tensor]]:
-        prompts = iter(self.text_prompts([states for each in inputs for states in each.hidden]))
+        hidden = [states.to(self.device, torch.float32) for each in inputs for states in each.hidden]
+        prompts = iter(self.text_prompts(hidden))
         return [[next(prompts) for _ in each.hidden] for each in inputs]
 
     def text_prompts(self, hidden: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -121,10 +107,20 @@ class GroundingHead(nn.Module):
         return list(torch.split(tokens, [len(states) for states in mixed]))
 
 
+def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Grids' maps (P, C_g, h_g, w_g), coarse first, resized bilinearly to the last grid: (P, sum of C_g, h, w)."""
+    size = attention[-1].shape[-2:]
+    resized = [
+        maps if maps.shape[-2:] == size else functional.interpolate(maps, size=size, mode="bilinear")
+        for maps in (grid.float() for grid in attention)
+    ]
+    return torch.cat(resized, dim=1)
+
+
 def build_head(
-    head: Head, *, channels: int, layers: int, hidden_width: int, sam: Sam, seed: int
+    head: Head, *, channels: int, layers: int, hidden_width: int, segmenter: Segmenter, seed: int
 ) -> GroundingHead:
-    """A head before training: U-Net and text weights drawn from ``seed``, the refiner a copy of ``sam``'s.
+    """A head before training: U-Net and text weights drawn from ``seed``, the refiner a copy of ``segmenter``'s.
 
     The global random state is left as it was; equal arguments give equal weights.
     """
@@ -132,10 +128,7 @@ def build_head(
         torch.manual_seed(seed)
         return GroundingHead(
             unet=UNetHead(in_channels=channels, base_channels=head.base_channels, upsample=head.upsample),
-            refiner=SamRefiner(
-                prompt_encoder=copy.deepcopy(sam.prompt_encoder).requires_grad_(True),
-                mask_decoder=copy.deepcopy(sam.mask_decoder).requires_grad_(True),
-            ),
+            refiner=segmenter.refiner(),
             layers=layers,
             hidden_width=hidden_width,
         )

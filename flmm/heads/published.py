@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import safe_open
-from segment_anything.modeling import Sam
 
-from flmm.errors import InputError
+from flmm.errors import InputError, first_line
 from flmm.files import atomic_path
 from flmm.heads.checkpoint import (
     METADATA_KEY,
@@ -24,6 +23,7 @@ from flmm.heads.checkpoint import (
     write_head,
 )
 from flmm.heads.model import build_head
+from flmm.heads.segmenter import Segmenter
 from flmm.heads.weights import Weights, load_strictly, read_weights
 from flmm.params import Head
 
@@ -34,7 +34,14 @@ _DIMENSIONS = {FIRST: 4, LAYERS: 1, TEXT: 2}
 
 
 def import_checkpoint(
-    source: Path, target: Path, *, backbone: str, segmenter: str, sam: Sam, upsample: int, grids: int = 1
+    source: Path,
+    target: Path,
+    *,
+    backbone: str,
+    segmenter: str,
+    sam: Segmenter,
+    upsample: int,
+    grids: int = 1,
 ) -> HeadConfig:
     """Read a published checkpoint of ``backbone`` and write it as a head that ``evaluate`` takes.
 
@@ -59,7 +66,7 @@ def import_checkpoint(
         channels=config.channels,
         layers=config.layers,
         hidden_width=config.hidden_width,
-        sam=sam,
+        segmenter=sam,
         seed=0,  # every weight is replaced: the load is what checks each key and shape
     )
     load_strictly(head, weights, source)
@@ -94,7 +101,7 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
         try:
             torch.save({"state_dict": weights, "meta": meta}, temporary)
         except RuntimeError as error:  # how torch's zip writer reports a full disk
-            raise OSError(str(error).splitlines()[0]) from error
+            raise OSError(first_line(error)) from error
 
 
 def _reordered(weights: Weights, outer: int, inner: int, source: Path) -> Weights:
@@ -109,7 +116,7 @@ def _reordered(weights: Weights, outer: int, inner: int, source: Path) -> Weight
 
 
 def _config(
-    weights: Weights, source: Path, backbone: str, segmenter: str, sam: Sam, upsample: int
+    weights: Weights, source: Path, backbone: str, segmenter: str, sam: Segmenter, upsample: int
 ) -> HeadConfig:
     for name, dimensions in _DIMENSIONS.items():
         if name not in weights:
@@ -121,7 +128,7 @@ def _config(
     return HeadConfig(
         backbone=backbone,
         segmenter=segmenter,
-        side=sam.image_encoder.img_size,
+        side=sam.side,
         channels=weights[FIRST].shape[1],
         layers=weights[LAYERS].shape[0],
         hidden_width=weights[TEXT].shape[1],

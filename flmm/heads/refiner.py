@@ -6,10 +6,10 @@ Semantics: recorded runs of the authors' code, compared in ``tests/test_referenc
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import nn
 
 from flmm.data.geometry import (
@@ -24,23 +24,33 @@ PADDING_LOGIT = -1.0  # outside the image the mask prompt says "no" at least thi
 
 
 class SamRefiner(nn.Module):
-    """Coarse logits to refined logits at image size; the image encoder is not part of it."""
+    """Coarse logits to refined logits at image size; the image encoder is not part of it.
 
-    def __init__(self, *, prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder) -> None:
+    ``content_size``: rows and columns of an image (h, w) inside SAM's square of a given side.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt_encoder: Any,  # SAM's, or another module that is called like it
+        mask_decoder: Any,
+        content_size: Callable[[tuple[int, int], int], tuple[int, int]] = longest_side_size,
+    ) -> None:
         super().__init__()
         # Under one name, so that the keys are the published `sam.model.*`.
         self.model = nn.ModuleDict({"prompt_encoder": prompt_encoder, "mask_decoder": mask_decoder})
+        self.content_size = content_size
         self.prompt_width: int = prompt_encoder.embed_dim
         self.side: int = prompt_encoder.input_image_size[0]
         self.mask_prompt_size: tuple[int, int] = prompt_encoder.mask_input_size  # 4 x the embedding
 
     @property
-    def prompt_encoder(self) -> PromptEncoder:
+    def prompt_encoder(self) -> Any:
         """SAM's encoder of box and mask prompts."""
         return self.model["prompt_encoder"]
 
     @property
-    def mask_decoder(self) -> MaskDecoder:
+    def mask_decoder(self) -> Any:
         """SAM's mask decoder."""
         return self.model["mask_decoder"]
 
@@ -121,19 +131,19 @@ class SamRefiner(nn.Module):
         """(P, H, W) logits -> (P, 4) boxes in SAM's input pixels; an empty mask's box is the whole image."""
         probabilities = resize_bilinear(mask_logits.float().sigmoid(), image_size)
         boxes = bounding_boxes(probabilities > 0.5)
-        return scale_boxes(boxes, image_size, longest_side_size(image_size, self.side))
+        return scale_boxes(boxes, image_size, self.content_size(image_size, self.side))
 
     def mask_prompts(self, mask_logits: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
         """(P, H, W) logits -> (P, 1, 4E, 4E) on SAM's square; gradients reach the mask head through it.
 
         The padding is one number for all phrases of a call, the lowest of their logits, as upstream.
         """
-        inside = resize_bilinear(mask_logits, longest_side_size(image_size, self.side))
+        inside = resize_bilinear(mask_logits, self.content_size(image_size, self.side))
         padding = min(PADDING_LOGIT, float(inside.detach().min()))
         square = pad_to_square(inside, self.side, value=padding)
         return resize_bilinear(square, self.mask_prompt_size)[:, None]
 
     def _to_image(self, low: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
-        rows, columns = longest_side_size(image_size, self.side)
+        rows, columns = self.content_size(image_size, self.side)
         square = resize_bilinear(low, (self.side, self.side))
         return resize_bilinear(square[..., :rows, :columns], image_size)

@@ -1,24 +1,26 @@
-"""The segmenter behind the refiner: a SAM of any size, built from a config, loaded strictly and frozen.
+"""SAM of any size: built from a configuration, or from one of the published files, which tell their own.
 
 Legend: S input side in pixels, E = S / patch_size embedding side, C embedding channels.
-Architecture: https://github.com/facebookresearch/segment-anything (``build_sam.py`` fixes ViT-L's sizes).
+Architecture: https://github.com/facebookresearch/segment-anything (``build_sam.py`` fixes the published sizes).
 """
 
+import copy
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
 from flmm.errors import InputError
 from flmm.files import read_json
+from flmm.heads.refiner import SamRefiner
+from flmm.heads.segmenter import Picture, Segmenter
 from flmm.heads.weights import load_strictly, read_weights
-from flmm.params import Segmenter
 
 # SAM's own constants: RGB mean and deviation of ImageNet, in 0-255 units.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -26,26 +28,107 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 MLP_RATIO = 4.0
 MULTIMASK_OUTPUTS = 3
 
-VIT_L: dict[str, Any] = {
-    "img_size": 1024,
-    "patch_size": 16,
-    "encoder": {
-        "depth": 24,
-        "embed_dim": 1024,
-        "num_heads": 16,
-        "global_attn_indexes": [5, 11, 17, 23],
-        "window_size": 14,
-        "out_chans": 256,
-    },
-    "prompt": {"embed_dim": 256, "mask_in_chans": 16},
-    "decoder": {
-        "transformer_depth": 2,
-        "mlp_dim": 2048,
-        "num_heads": 8,
-        "iou_head_depth": 3,
-        "iou_head_hidden_dim": 256,
-    },
-}
+
+def _published(width: int, depth: int, heads: int, global_blocks: list[int]) -> dict[str, Any]:
+    """The configuration of a published SAM: only the image encoders differ."""
+    return {
+        "img_size": 1024,
+        "patch_size": 16,
+        "encoder": {
+            "depth": depth,
+            "embed_dim": width,
+            "num_heads": heads,
+            "global_attn_indexes": global_blocks,
+            "window_size": 14,
+            "out_chans": 256,
+        },
+        "prompt": {"embed_dim": 256, "mask_in_chans": 16},
+        "decoder": {
+            "transformer_depth": 2,
+            "mlp_dim": 2048,
+            "num_heads": 8,
+            "iou_head_depth": 3,
+            "iou_head_hidden_dim": 256,
+        },
+    }
+
+
+VIT_B = _published(768, 12, 12, [2, 5, 8, 11])
+VIT_L = _published(1024, 24, 16, [5, 11, 17, 23])
+VIT_H = _published(1280, 32, 16, [7, 15, 23, 31])
+_PATCHES = "image_encoder.patch_embed.proj.weight"  # (width, 3, patch, patch)
+_BLOCK = "image_encoder.blocks."
+
+
+class SamSegmenter(Segmenter):
+    """SAM (arXiv 2304.02643): the longest side of a picture becomes S, the rest of the square is padding."""
+
+    def __init__(self, sam: Sam) -> None:
+        self.model = sam.requires_grad_(False).eval()
+        self.side = sam.image_encoder.img_size
+        self.embedding_side = sam.prompt_encoder.image_embedding_size[0]
+        self.channels = sam.prompt_encoder.embed_dim
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """A directory (``config.json``, ``model.safetensors``) or a file of published weights.
+
+        Raises:
+            InputError: absent, unreadable, unsafe, or not of the configured or of any published sizes.
+        """
+        if path.is_dir():
+            source = path / "model.safetensors"
+            weights, config = read_weights(source), read_json(path / "config.json")
+        else:
+            source, weights = path, read_weights(path)
+            config = published_config(weights, path)
+        sam = build_sam(config)
+        load_strictly(sam, weights, source)
+        return cls(sam)
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        """See ``Segmenter.to``; only the image encoder takes another precision."""
+        self.model.to(device)
+        if dtype is not None:
+            self.model.image_encoder.to(dtype)
+        return self
+
+    def preprocess(self, picture: Picture) -> torch.Tensor:
+        """See ``Segmenter.preprocess``."""
+        return preprocess(self.model, picture)
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See ``Segmenter.encode``."""
+        encoder = self.model.image_encoder
+        embeddings: torch.Tensor = encoder(pixels.to(next(encoder.parameters()).dtype))
+        return embeddings
+
+    def refiner(self) -> SamRefiner:
+        """See ``Segmenter.refiner``."""
+        return SamRefiner(
+            prompt_encoder=copy.deepcopy(self.model.prompt_encoder).requires_grad_(True),
+            mask_decoder=copy.deepcopy(self.model.mask_decoder).requires_grad_(True),
+        )
+
+
+def published_config(weights: Mapping[str, torch.Tensor], source: Path) -> dict[str, Any]:
+    """The configuration of published weights, by their image encoder's width and depth.
+
+    Raises:
+        InputError: they are of none of the published SAMs (says what was found).
+    """
+    patches = weights.get(_PATCHES)
+    if patches is None:
+        raise InputError(f"{source}: not a SAM checkpoint, it has no {_PATCHES}")
+    width = patches.shape[0]
+    depth = len({name.removeprefix(_BLOCK).split(".")[0] for name in weights if name.startswith(_BLOCK)})
+    for config in (VIT_B, VIT_L, VIT_H):
+        if (width, depth) == (config["encoder"]["embed_dim"], config["encoder"]["depth"]):
+            return config
+    raise InputError(
+        f"{source}: an image encoder of width {width} and {depth} blocks is none of SAM's ViT-B (768, 12), "
+        "ViT-L (1024, 24) and ViT-H (1280, 32); another SAM needs a directory with a config.json"
+    )
 
 
 def build_sam(config: dict[str, Any]) -> Sam:
@@ -103,45 +186,9 @@ def _build(config: dict[str, Any]) -> Sam:
     return Sam(image_encoder, prompt_encoder, mask_decoder, pixel_mean=list(mean), pixel_std=list(std))
 
 
-def segmenter_path(segmenter: Segmenter, raw: Path) -> Path:
-    """Where the segmenter is: the path itself, or a downloaded file of that name under ``raw``.
-
-    Raises:
-        InputError: neither exists.
-    """
-    for path in (Path(segmenter.checkpoint), raw / segmenter.checkpoint):
-        if path.exists():
-            return path
-    raise InputError(
-        f"segmenter {segmenter.name}: neither {segmenter.checkpoint} nor {raw / segmenter.checkpoint} exists"
-    )
-
-
-def load_segmenter(segmenter: Segmenter, raw: Path) -> Sam:
-    """The whole frozen SAM: a directory (``config.json``, ``model.safetensors``) or Meta's ViT-L ``.pth``.
-
-    Raises:
-        InputError: absent, unreadable, unsafe, or not of the configured sizes.
-    """
-    path = segmenter_path(segmenter, raw)
-    if path.is_dir():
-        sam, weights_path = build_sam(read_json(path / "config.json")), path / "model.safetensors"
-    else:
-        sam, weights_path = build_sam(VIT_L), path
-    load_strictly(sam, read_weights(weights_path), weights_path)
-    return sam.requires_grad_(False).eval()
-
-
-def preprocess(sam: Sam, image: Image.Image | np.ndarray) -> torch.Tensor:
-    """RGB (H, W, 3) uint8 as SAM's input (1, 3, S, S): longest side S, normalised, padded right and below."""
+def preprocess(sam: Sam, image: Picture) -> torch.Tensor:
+    """A picture as SAM's input (1, 3, S, S): longest side S, normalised, padded right and below."""
     resized = ResizeLongestSide(sam.image_encoder.img_size).apply_image(np.asarray(image))
     pixels = torch.from_numpy(resized).permute(2, 0, 1).to(sam.device, torch.float32)
     padded: torch.Tensor = sam.preprocess(pixels)
     return padded[None]
-
-
-@torch.no_grad()
-def embed(sam: Sam, image: Image.Image | np.ndarray) -> torch.Tensor:
-    """The image's embedding (C, E, E) by the frozen image encoder."""
-    embedding: torch.Tensor = sam.image_encoder(preprocess(sam, image))
-    return embedding[0]

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from flmm.errors import InputError
+from flmm.errors import InputError, first_line
 
 Weights = dict[str, torch.Tensor]
 
@@ -51,7 +51,7 @@ def _read_pickle(path: Path) -> Weights:
             f"{path}: refused, it is not a checkpoint of plain tensors (loading it could run code)"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a readable checkpoint ({_first_line(error)})") from error
+        raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: expected a state dict, found {type(content).__name__}")
@@ -85,7 +85,3 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor], source
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - LISTED_KEYS} more" if len(names) > LISTED_KEYS else ""
     return ", ".join(names[:LISTED_KEYS]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

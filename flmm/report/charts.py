@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flmm.errors import InputError
+from flmm.heads import names
 from flmm.report import labels
 from flmm.report.records import Record
 
@@ -49,7 +50,11 @@ class DotChart:
     description: str
 
 
-_DOTS = {"untrained+sam": "untrained", "unet": "coarse", "unet+sam": "refined"}
+_DOTS = {
+    names.refined(names.UNTRAINED): "untrained",
+    names.COARSE: "coarse",
+    names.REFINED: "refined",
+}
 
 
 def dot_charts(records: Sequence[Record], backbones: Sequence[str]) -> list[DotChart]:
@@ -77,7 +82,7 @@ def _dot_chart(title: str, records: Sequence[Record]) -> DotChart:
     for benchmark, split in places:
         dots = tuple(
             Dot(_DOTS[r.head], r.value, labels.format_value(r.value, r.metric))
-            for r in sorted(records, key=lambda r: labels.rank(tuple(labels.HEADS), r.head))
+            for r in sorted(records, key=lambda r: labels.head_rank(r.head))
             if (r.benchmark, r.split) == (benchmark, split)
         )
         metric = labels.main_metric(benchmark)

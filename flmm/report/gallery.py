@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from flmm import paths
 from flmm.errors import InputError
 from flmm.files import read_json
+from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params
 from flmm.report import labels
 
-COARSE, REFINED = "unet", "unet+sam"
 KINDS = {"worst": "among the worst", "typical": "typical", "best": "among the best"}
 _WIDEST = 1120  # pixels; a picture is never shown wider
 _QUALITY = 86

@@ -1,26 +1,9 @@
 """Words for people: how heads, benchmarks and metrics are called and in what order they stand."""
 
-HEADS = {
-    "none": "plain LMM, no head",
-    "untrained": "untrained head, coarse (control)",
-    "untrained+sam": "untrained head, refined (control)",
-    "localization": "localization heads, coarse (no training)",
-    "localization+sam": "localization heads + SAM (no training)",
-    "unet": "coarse masks (U-Net)",
-    "unet+sam": "refined masks (U-Net + SAM)",
-}
-# The same for a terminal's narrow columns.
-SHORT_HEADS = {
-    "none": "plain LMM",
-    "untrained": "untrained, coarse",
-    "untrained+sam": "untrained, refined",
-    "localization": "localization heads",
-    "localization+sam": "localization + SAM",
-    "unet": "coarse",
-    "unet+sam": "refined",
-}
+from flmm.heads import names
+
 # For rows of POPE and MMBench: a head makes no mask there, it is only attached while the LMM speaks.
-ANSWERING_HEADS = {"none": "plain LMM", "unet+sam": "with the head attached"}
+ANSWERING_HEADS = {names.PLAIN: "plain LMM", names.ATTACHED: "with the head attached"}
 BENCHMARKS = {
     "refcoco": "RefCOCO",
     "refcoco+": "RefCOCO+",
@@ -78,13 +61,18 @@ def benchmark_label(benchmark: str) -> str:
 
 def head_label(head: str, benchmark: str = "") -> str:
     """A head in words; what it is called depends on whether the benchmark is about masks or answers."""
-    names = ANSWERING_HEADS if benchmark in ANSWER_BENCHMARKS else HEADS
-    return names.get(head, head)
+    known = ANSWERING_HEADS if benchmark in ANSWER_BENCHMARKS else names.labels()
+    return known.get(head, head)
 
 
 def short_head_label(head: str, is_answers: bool) -> str:
     """A head in few letters, for a terminal; with answers a head is only attached."""
-    return "head attached" if is_answers and head != "none" else SHORT_HEADS.get(head, head)
+    return "head attached" if is_answers and head != names.PLAIN else names.short_labels().get(head, head)
+
+
+def head_rank(head: str) -> tuple[int, str]:
+    """A sort key: known heads in their order, others after them by name."""
+    return rank(tuple(names.labels()), head)
 
 
 def metric_label(metric: str) -> str:

@@ -51,7 +51,7 @@ def _table(protocol: str, records: Sequence[Record]) -> Table:
     for backbone in sorted({r.backbone for r in records}):
         heads = sorted(
             {r.head for r in records if r.backbone == backbone},
-            key=lambda h: labels.rank(tuple(labels.HEADS), h),
+            key=labels.head_rank,
         )
         for number, head in enumerate(heads):
             cells = [values.get((backbone, head, *place), "–") for place in places]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from flmm.heads import names
 from flmm.report import labels
 from flmm.report.published import GROUNDING, SOURCE
 from flmm.report.records import Record
@@ -15,7 +16,7 @@ PROTOCOL_NOTES = {
     "answer-then-ground": "The LMM answers a question that names no region, and its answer’s own words make the "
     "mask. ReasonSeg: mean IoU (gIoU) without the ignored pixels; Visual-CoT: share of boxes with IoU ≥ 0.5.",
 }
-HEAD_ORDER = tuple(labels.HEADS)
+_CONTROLS = (names.UNTRAINED, names.refined(names.UNTRAINED))
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def comparison(records: Iterable[Record], protocol: str, backbones: list[str], s
         return None
     values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
     places = _places(chosen)
-    heads = sorted({r.head for r in chosen}, key=lambda head: labels.rank(HEAD_ORDER, head))
+    heads = sorted({r.head for r in chosen}, key=labels.head_rank)
     groups = [
         tuple(
             Row(
@@ -80,7 +81,7 @@ def comparison(records: Iterable[Record], protocol: str, backbones: list[str], s
 
 
 def _row_kind(head: str) -> str:
-    return "lead" if head == "unet+sam" else "control" if head.startswith("untrained") else ""
+    return "lead" if head == names.REFINED else "control" if head in _CONTROLS else ""
 
 
 def published_note(suite: str) -> str:
@@ -120,7 +121,7 @@ def answers(records: Iterable[Record], backbones: list[str]) -> Table | None:
     places = _places(chosen)
     pope = [place for place in places if place[0] == "pope"]
     values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
-    heads = sorted({r.head for r in chosen}, key=lambda head: labels.rank(HEAD_ORDER, head))
+    heads = sorted({r.head for r in chosen}, key=labels.head_rank)
     groups = []
     for backbone in backbones:
         rows = []
@@ -161,7 +162,7 @@ def _full_table(benchmark: str, records: list[Record]) -> Table:
         {(r.split, r.protocol, r.backbone, r.head) for r in records},
         key=lambda k: (
             k[2], labels.rank(labels.SPLIT_ORDER, k[0]), labels.rank(labels.PROTOCOL_ORDER, k[1]),
-            labels.rank(HEAD_ORDER, k[3]),
+            labels.head_rank(k[3]),
         ),
     )  # fmt: skip
     groups: dict[tuple[str, str, str], list[Row]] = {}

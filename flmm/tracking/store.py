@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PARENT_RUN_ID
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from flmm.errors import StepError
+from flmm.errors import StepError, first_line
 
 EXPERIMENT = "f-lmm"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -59,7 +59,7 @@ class Store:
                 return cls(client, _experiment(client, uri))
         except STORE_ERRORS as error:
             raise StepError(
-                f"MLflow at {uri} does not answer ({_first_line(error)}); the result files are complete: "
+                f"MLflow at {uri} does not answer ({first_line(error)[:200]}); the result files are complete: "
                 "start it or unset MLFLOW_TRACKING_URI, then run the step again"
             ) from error
 
@@ -124,8 +124,3 @@ def git_commit() -> str:
     except OSError:
         return "unknown"
     return done.stdout.strip() or "unknown"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

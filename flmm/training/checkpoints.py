@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from flmm.errors import first_line
 from flmm.files import atomic_path, write_text
 
 KEPT = 2
@@ -53,7 +54,7 @@ class Checkpoints:
             try:
                 torch.save({**state, "key": self._key, "step": step}, temporary)
             except RuntimeError as error:  # how torch's zip writer reports a full disk
-                raise OSError(str(error).splitlines()[0]) from error
+                raise OSError(first_line(error)) from error
         for path in self._saved()[:-KEPT]:
             path.unlink()
 
@@ -92,7 +93,7 @@ class Checkpoints:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-            log.warning("%s: not a whole checkpoint (%s); ignored", path, str(error).splitlines()[0][:100])
+            log.warning("%s: not a whole checkpoint (%s); ignored", path, first_line(error)[:100])
             return None
         if (
             not isinstance(state, dict)

@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from flmm.cache.reader import AnswerDataset, CachedAnswer, read_manifest
+from flmm.backbones.base import HeadInput
+from flmm.cache.embeddings import EmbeddingStore
+from flmm.cache.reader import AnswerDataset, read_manifest
 from flmm.data.sample import decode_rle
-from flmm.embed import EmbeddingStore
 from flmm.errors import InputError
 
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One answer about one image, its ``masks`` (P, h, w) uint8 0/1 and its ``embedding`` (1, C, E, E)."""
+    """What was said about one image, its ``masks`` (P, h, w) uint8 0/1 and its ``embedding`` (1, C, E, E)."""
 
-    answer: CachedAnswer
+    said: HeadInput
     masks: torch.Tensor
     embedding: torch.Tensor
 
@@ -60,7 +61,7 @@ class TrainingImages(Dataset[TrainingImage]):
         answer = self.answers[index]
         masks = [decode_rle(phrase.rle, answer.height, answer.width) for phrase in answer.phrases]
         return TrainingImage(
-            answer=answer,
+            said=answer.head_input(),
             masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
             embedding=self.embeddings.lookup(answer.archive, answer.image),
         )

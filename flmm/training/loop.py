@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segment_anything.modeling import Sam
 from torch import nn
 
 from flmm.errors import InputError
 from flmm.files import sha256_file, sha256_of, write_json, write_text
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import GroundingHead, build_head
-from flmm.heads.sam import load_segmenter
+from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.keys import code_hash
 from flmm.params import Params
 from flmm.paths import raw
@@ -46,15 +45,15 @@ def train(
     """
     started = time.perf_counter()
     images = TrainingImages(manifests, embed_manifest, backbone_name)
-    sam = load_segmenter(params.active.segmenter, raw(params))
-    _check_embeddings(images, sam, embed_manifest)
-    config = _head_config(params, backbone_name, images, sam)
+    segmenter = load_segmenter(params.active.segmenter, raw(params))
+    _check_embeddings(images, segmenter, embed_manifest)
+    config = _head_config(params, backbone_name, images, segmenter)
     head = build_head(
         params.train.head,
         channels=config.channels,
         layers=config.layers,
         hidden_width=config.hidden_width,
-        sam=sam,
+        segmenter=segmenter,
         seed=params.seed,
     )
     accelerator = make_accelerator(params.train)
@@ -77,9 +76,9 @@ def train(
         checkpoints.remove()
 
 
-def _check_embeddings(images: TrainingImages, sam: Sam, embed_manifest: Path) -> None:
+def _check_embeddings(images: TrainingImages, segmenter: Segmenter, embed_manifest: Path) -> None:
     found = (images.embeddings.manifest.channels, images.embeddings.manifest.side)
-    wanted = (sam.prompt_encoder.embed_dim, sam.prompt_encoder.image_embedding_size[0])
+    wanted = (segmenter.channels, segmenter.embedding_side)
     if found != wanted:
         raise InputError(
             f"{embed_manifest}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
@@ -87,11 +86,13 @@ def _check_embeddings(images: TrainingImages, sam: Sam, embed_manifest: Path) ->
         )
 
 
-def _head_config(params: Params, backbone_name: str, images: TrainingImages, sam: Sam) -> HeadConfig:
+def _head_config(
+    params: Params, backbone_name: str, images: TrainingImages, segmenter: Segmenter
+) -> HeadConfig:
     return HeadConfig(
         backbone=backbone_name,
         segmenter=params.active.segmenter.name,
-        side=sam.image_encoder.img_size,
+        side=segmenter.side,
         channels=images.channels,
         layers=images.layers,
         hidden_width=images.hidden_width,

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
+from flmm.progress import progress_bar
 from flmm.training.checkpoints import Record
 
 LINE_EVERY = 50  # steps
@@ -25,22 +25,14 @@ class Reporter:
     def __init__(self, curves: Path, *, steps: int, done: int, on_step: OnStep | None) -> None:
         self._path, self._steps, self._done = curves, steps, done
         self._on_step = on_step
-        self._console = Console(stderr=True)
         self._seconds, self._images = time.perf_counter(), 0
-        self._bar = Progress(
-            TextColumn("train"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        self._bar = progress_bar(MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+        self._console = self._bar.console
 
     def __enter__(self) -> Self:
         self._file = self._path.open("a", encoding="utf-8")
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._steps, completed=self._done)
+        self._task = self._bar.add_task("train", total=self._steps, completed=self._done, text="")
         return self
 
     def __exit__(
@@ -56,7 +48,7 @@ class Reporter:
         self._images += images
         rate = self._images / (time.perf_counter() - self._seconds)
         text = f"loss {record['loss']:.3f}  lr {record['lr']:.1e}  {rate:.1f} img/s"
-        self._bar.update(self._task, advance=1, description=text)
+        self._bar.update(self._task, advance=1, text=text)
         step = record["step"]
         if not self._console.is_terminal and (step % LINE_EVERY == 0 or step == self._steps):
             self._console.print(f"step {step}/{self._steps}  {text}", highlight=False)

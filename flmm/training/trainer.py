@@ -55,8 +55,7 @@ def image_losses(output: HeadOutput, image: TrainingImage) -> torch.Tensor:
     image's own size and are compared with the annotation itself: the refiner is there for the outline.
     """
     masks = image.masks.to(output.coarse.device)  # (P, h, w)
-    view = image.answer.grid.view
-    coarse = mask_loss(output.coarse, training_targets(masks, view, _size(output.coarse)))
+    coarse = mask_loss(output.coarse, training_targets(masks, image.said.view, _size(output.coarse)))
     refined = mask_loss(output.refined, resize_nearest(masks, _size(output.refined)))
     return torch.stack([coarse["bce"], coarse["dice"], refined["bce"], refined["dice"]])
 
@@ -126,7 +125,7 @@ class Trainer:
         for number, some in enumerate(passes, start=1):
             # Gradients travel between processes once per step, with the last images.
             with nullcontext() if number == len(passes) else accelerator.no_sync(self._model):
-                outputs = self._model([image.answer for image in some], [image.embedding for image in some])
+                outputs = self._model([image.said for image in some], [image.embedding for image in some])
                 losses = torch.stack(list(map(image_losses, outputs, some))).sum(dim=0)
                 accelerator.backward(losses.sum() * weight)
             total += losses.detach() * (weight / accelerator.num_processes)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
-from torch.nn import functional
 
 from flmm.backbones.base import Observation
 from flmm.cache import reader, writer
-from flmm.cache.reader import AnswerDataset, merge_grids, read_answers, read_manifest
+from flmm.cache.reader import AnswerDataset, head_sizes, read_answers, read_manifest
 from flmm.cache.schema import Formats, Manifest
 from flmm.cache.writer import ShardWriter, describe_shard, phrase_rows, write_shard
 from flmm.errors import InputError, StepError
@@ -75,7 +74,7 @@ def test_random_access_equals_reading_in_order(part: Part) -> None:
     assert len(dataset) == len(in_order) == 12
     for index in (11, 0, 5, 6, 3):
         assert dataset[index].answer_id == in_order[index].answer_id
-        assert torch.equal(dataset[index].attention(), in_order[index].attention())
+        assert torch.equal(dataset[index].phrases[0].hidden, in_order[index].phrases[0].hidden)
 
 
 def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,10 +93,10 @@ def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pyt
 
 
 def test_forgotten_row_groups_are_read_again(part: Part, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "LRU_BYTES", 1)
+    monkeypatch.setattr(reader, "MEMORY_BYTES", 1)
     dataset = AnswerDataset([part[0]])
     assert [dataset[index].image_id for index in (0, 5, 0, 4)] == [0, 5, 0, 4]
-    assert len(dataset._recent) == 1
+    assert len(dataset._memory) == 1
 
 
 def test_a_dataset_travels_to_worker_processes(part: Part) -> None:
@@ -171,14 +170,6 @@ def test_a_missing_shard_is_named(part: Part) -> None:
         read_manifest(part[0].path)
 
 
-def test_a_changed_shard_fails_its_checksum(part: Part) -> None:
-    manifest = read_manifest(part[0].path)
-    manifest.verify()
-    other = dataclasses.replace(manifest.shards[1], file="shard-00000.parquet")
-    with pytest.raises(InputError, match=r"shard-00000\.parquet: its SHA-256 differs"):
-        dataclasses.replace(manifest, shards=(other,)).verify()
-
-
 def test_a_damaged_byte_is_an_error_not_a_wrong_mask(part: Part) -> None:
     path = part[0].folder / "shard-00000.parquet"
     content = bytearray(path.read_bytes())
@@ -236,11 +227,17 @@ def test_attention_that_is_not_finite_names_the_answer() -> None:
         phrase_rows(sample, answer, observation, "train", 0, FORMATS)
 
 
-def test_grids_are_merged_coarse_first_on_the_fine_grid() -> None:
-    coarse, fine = torch.rand(3, 4, 4), torch.rand(2, 6, 8)
-    merged = merge_grids((coarse, fine))
-    assert merged.shape == (5, 6, 8)
-    torch.testing.assert_close(
-        merged[:3], functional.interpolate(coarse[None], size=(6, 8), mode="bilinear")[0]
-    )
-    assert torch.equal(merged[3:], fine)
+def test_an_answer_becomes_a_head_s_input(part: Part) -> None:
+    answer = list(read_answers(part[0]))[1]
+    said = answer.head_input()
+    assert (len(said), said.channels, said.image_size) == (2, 12, (18, 32))
+    assert said.grids == (COARSE, FINE) and said.view == FINE.view
+    assert [maps.shape for maps in said.attention] == [(2, 6, 4, 4), (2, 6, 6, 8)]
+    for number, phrase in enumerate(answer.phrases):
+        assert torch.equal(said.attention[1][number], phrase.attention[1])
+        assert torch.equal(said.hidden[number], phrase.hidden)
+
+
+def test_a_head_s_sizes_are_known_from_the_first_answer(part: Part) -> None:
+    assert head_sizes(part[0]) == {"channels": 12, "layers": 3, "hidden_width": 10}
+    assert head_sizes(dataclasses.replace(part[0], shards=())) == {"channels": 12}

@@ -25,7 +25,7 @@ from flmm.evaluation.score import score
 from flmm.files import write_table
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import build_head
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.params import Head, Params, parse_params
 from flmm.paths import question_parts, samples
 from tests.evaluation.conftest import (
@@ -98,7 +98,7 @@ def write_head(
     path: Path, sam: Any, *, channels: int, layers: int, width: int, backbone: str = "shapes-llava"
 ) -> None:
     sizes = Head(base_channels=4, upsample=16)
-    head = build_head(sizes, channels=channels, layers=layers, hidden_width=width, sam=sam, seed=99)
+    head = build_head(sizes, channels=channels, layers=layers, hidden_width=width, segmenter=sam, seed=99)
     config = HeadConfig(
         backbone=backbone, segmenter="tiny", side=48, channels=channels, layers=layers, hidden_width=width,
         base_channels=4, upsample=16,
@@ -135,8 +135,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("project")
     (root / "sam").mkdir()
     torch.manual_seed(0)
-    sam = build_sam(TINY_SAM)
-    save_file(sam.state_dict(), root / "sam" / "model.safetensors")
+    sam = SamSegmenter(build_sam(TINY_SAM))
+    save_file(sam.model.state_dict(), root / "sam" / "model.safetensors")
     (root / "sam" / "config.json").write_text(json.dumps(TINY_SAM))
     save_llava(root / "llava")
     params = params_in(root)
@@ -149,7 +149,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
         trained = [make_sample(index, dataset=dataset, split="train") for index in range(3)]
         write_part(root / "extract" / f"{dataset}-train", f"{dataset}-train", trained)
         write_samples(root / f"{dataset}.parquet", made)
-    embed(params, [root / "refcoco.parquet", root / "png.parquet"], root / "raw", root / "embed" / "key")
+    embed(
+        params, [root / "refcoco.parquet", root / "png.parquet"], root / "raw", root / "embed" / "key", "key"
+    )
     write_head(root / "head.safetensors", sam, channels=CHANNELS, layers=LAYERS, width=HIDDEN)
     write_head(root / "llava.safetensors", sam, channels=12, layers=3, width=32)
     write_head(root / "foreign.safetensors", sam, channels=12, layers=3, width=32, backbone="other")

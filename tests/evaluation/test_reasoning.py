@@ -12,22 +12,20 @@ from flmm.backbones.base import Generation, Observation
 from flmm.data.images import ImageStore
 from flmm.evaluation import reasonseg, viscot
 from flmm.evaluation.predictions import prediction_rows
-from flmm.evaluation.reasoning import answer_then_ground, as_answer, counts
+from flmm.evaluation.reasoning import answer_then_ground, counts, described
 from tests.evaluation.conftest import CHANNELS, GRID, HEIGHT, HIDDEN, LAYERS, WIDTH, make_question
 
 
 def test_an_answers_tokens_are_one_phrase() -> None:
     maps = torch.rand(3, CHANNELS, GRID.rows, GRID.columns)
     hidden = tuple(torch.full((LAYERS, 1, HIDDEN), float(token)) for token in range(3))
-    answer = as_answer(
-        make_question(0, "reasonseg"),
-        Observation("q", (0, 1, 2), ("a", "b", "c"), (maps,), hidden, (GRID,)),
-        "a b c",
-    )
-    assert torch.equal(answer.attention()[0], maps.mean(dim=0))
-    assert answer.hidden()[0].shape == (LAYERS, 3, HIDDEN)
-    assert answer.hidden()[0][0, :, 0].tolist() == [0.0, 1.0, 2.0]
-    assert answer.phrases[0].text == "Which is it? a b c"
+    spoken = Observation("q", (0, 1, 2), ("a", " b", " c"), (maps,), hidden, (GRID,)).joined()
+    said = spoken.head_input((HEIGHT, WIDTH))
+    assert len(said) == 1 and spoken.texts == ("a b c",)
+    assert torch.equal(said.attention[0][0], maps.mean(dim=0))
+    assert said.hidden[0].shape == (LAYERS, 3, HIDDEN)
+    assert said.hidden[0][0, :, 0].tolist() == [0.0, 1.0, 2.0]
+    assert described(make_question(0, "reasonseg"), "a b c").phrases[0].text == "Which is it? a b c"
 
 
 class Silent:
@@ -52,7 +50,7 @@ def test_an_empty_answer_has_empty_masks(tmp_path: Path) -> None:
 
 def row(sample_kind: str, mask: np.ndarray) -> dict[str, object]:
     sample = make_question(0, sample_kind)
-    answer = as_answer(sample, None, "")
+    answer = described(sample, "")
     return prediction_rows(answer, counts(sample, mask)[None], dataset=sample_kind, split="val", head="unet")[
         0
     ]

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from segment_anything.modeling import Sam
 
-from flmm.backbones.base import Grid
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.backbones.base import Grid, HeadInput
 from flmm.data.geometry import letterbox
 from flmm.heads.model import GroundingHead, build_head
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
+from flmm.heads.segmenter import Segmenter
 from flmm.params import Head
 
 CHANNELS, LAYERS, WIDTH = 6, 3, 10
@@ -38,40 +37,29 @@ TINY_SAM: dict[str, Any] = {
 }
 
 
-def make_head(sam: Sam, *, seed: int = 1, channels: int = CHANNELS) -> GroundingHead:
+def make_head(sam: Segmenter, *, seed: int = 1, channels: int = CHANNELS) -> GroundingHead:
     sizes = Head(base_channels=4, upsample=16)
-    return build_head(sizes, channels=channels, layers=LAYERS, hidden_width=WIDTH, sam=sam, seed=seed)
+    return build_head(sizes, channels=channels, layers=LAYERS, hidden_width=WIDTH, segmenter=sam, seed=seed)
 
 
 @pytest.fixture
-def sam() -> Sam:
+def sam() -> SamSegmenter:
     torch.manual_seed(0)
-    return build_sam(TINY_SAM)
+    return SamSegmenter(build_sam(TINY_SAM))
 
 
 @pytest.fixture
-def head(sam: Sam) -> GroundingHead:
+def head(sam: SamSegmenter) -> GroundingHead:
     return make_head(sam)
 
 
 @pytest.fixture
-def answer() -> CachedAnswer:
+def said() -> HeadInput:
     """Four phrases of 2, 1, 2 and 3 tokens about a letterboxed landscape image."""
     generator = torch.Generator().manual_seed(5)
+    maps, hidden = [], []
+    for tokens in (2, 1, 2, 3):
+        maps.append(torch.rand(CHANNELS, 8, 8, generator=generator))
+        hidden.append(torch.randn(LAYERS, tokens, WIDTH, generator=generator))
     grid = Grid("image", 8, 8, letterbox(HEIGHT, IMAGE_WIDTH, 64))
-    phrases = tuple(
-        CachedPhrase(
-            target=index,
-            target_id=str(index),
-            text=f"phrase {index}",
-            attention=(torch.rand(CHANNELS, 8, 8, generator=generator),),
-            grids=(grid,),
-            hidden=torch.randn(LAYERS, tokens, WIDTH, generator=generator),
-            rle="",
-            category="circle",
-            is_thing=True,
-            is_plural=False,
-        )
-        for index, tokens in enumerate((2, 1, 2, 3))
-    )
-    return CachedAnswer("s", "s/train/0", "train2014", "a.jpg", 1, HEIGHT, IMAGE_WIDTH, "train", 0, phrases)
+    return HeadInput((torch.stack(maps),), (grid,), tuple(hidden), (HEIGHT, IMAGE_WIDTH))

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from segment_anything.modeling import Sam
 
-from flmm.cache.reader import CachedAnswer
+from flmm.backbones.base import HeadInput
 from flmm.errors import InputError
 from flmm.heads.checkpoint import HeadConfig, load_head, load_published, read_config, save_head
 from flmm.heads.model import GroundingHead
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
 from tests.heads.conftest import CHANNELS, LAYERS, TINY_SAM, WIDTH, make_head
 
 CONFIG = HeadConfig(
@@ -28,7 +27,7 @@ CONFIG = HeadConfig(
 
 @torch.no_grad()
 def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
-    tmp_path: Path, sam: Sam, head: GroundingHead, answer: CachedAnswer
+    tmp_path: Path, sam: SamSegmenter, head: GroundingHead, said: HeadInput
 ) -> None:
     first, second, embedding = (
         tmp_path / "a.safetensors",
@@ -36,11 +35,11 @@ def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
         torch.randn(1, 16, 6, 6),
     )
     save_head(first, head, CONFIG)
-    loaded = load_head(first, build_sam(TINY_SAM))
+    loaded = load_head(first, SamSegmenter(build_sam(TINY_SAM)))
     assert read_config(first) == CONFIG
     assert not loaded.training
     for ours, theirs in zip(
-        *(vars(each([answer], [embedding])[0]).values() for each in (head, loaded)), strict=True
+        *(vars(each([said], [embedding])[0]).values() for each in (head, loaded)), strict=True
     ):
         assert torch.equal(ours, theirs)
     save_head(second, loaded, CONFIG)
@@ -49,7 +48,7 @@ def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
 
 @pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_a_head_with_a_missing_or_extra_key_is_refused_naming_it(
-    tmp_path: Path, sam: Sam, head: GroundingHead, change: str
+    tmp_path: Path, sam: SamSegmenter, head: GroundingHead, change: str
 ) -> None:
     path = tmp_path / "head.safetensors"
     save_head(path, head, CONFIG)
@@ -67,10 +66,12 @@ def test_a_head_of_another_segmenter_is_refused(tmp_path: Path, head: GroundingH
     path = tmp_path / "head.safetensors"
     save_head(path, head, CONFIG)
     with pytest.raises(InputError, match=r"shapes-sam of 48 pixels, this one has 64"):
-        load_head(path, build_sam({**TINY_SAM, "img_size": 64}))
+        load_head(path, SamSegmenter(build_sam({**TINY_SAM, "img_size": 64})))
 
 
-def test_a_file_without_our_metadata_or_with_a_broken_one_is_refused(tmp_path: Path, sam: Sam) -> None:
+def test_a_file_without_our_metadata_or_with_a_broken_one_is_refused(
+    tmp_path: Path, sam: SamSegmenter
+) -> None:
     path = tmp_path / "head.safetensors"
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="not a head saved by `flmm train`"):
@@ -82,7 +83,9 @@ def test_a_file_without_our_metadata_or_with_a_broken_one_is_refused(tmp_path: P
         load_head(tmp_path / "none.safetensors", sam)
 
 
-def test_a_published_file_with_a_foreign_key_or_without_a_part_is_refused(tmp_path: Path, sam: Sam) -> None:
+def test_a_published_file_with_a_foreign_key_or_without_a_part_is_refused(
+    tmp_path: Path, sam: SamSegmenter
+) -> None:
     path, state = tmp_path / "published.pth", make_head(sam).state_dict()
     torch.save({"state_dict": {**state, "llava.embed.weight": torch.zeros(1)}}, path)
     with pytest.raises(InputError, match=r"llava\.embed\.weight"):
@@ -92,7 +95,7 @@ def test_a_published_file_with_a_foreign_key_or_without_a_part_is_refused(tmp_pa
         load_published(path)
 
 
-def test_a_published_file_saved_by_a_parallel_wrapper_loads(tmp_path: Path, sam: Sam) -> None:
+def test_a_published_file_saved_by_a_parallel_wrapper_loads(tmp_path: Path, sam: SamSegmenter) -> None:
     path, state = tmp_path / "published.pth", make_head(sam).state_dict()
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, path)
     assert load_published(path).keys() == state.keys()

@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from PIL import Image
 from safetensors.torch import save_file
-from segment_anything.modeling import Sam
 
-import flmm.embed
+from flmm.cache import embeddings as stored
+from flmm.cache.embeddings import EmbeddingStore
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, write_samples
-from flmm.embed import EmbeddingStore, embed
+from flmm.embed import embed
 from flmm.errors import InputError, StepError
-from flmm.heads import sam as segmenter
+from flmm.heads.sam import SamSegmenter
 from flmm.params import Params, parse_params
 from tests.heads.conftest import TINY_SAM
 
@@ -28,7 +30,7 @@ NAMES = [f"COCO_train2014_{index:012d}.jpg" for index in range(7)]
 class Suite:
     """Seven pictures, two sample files that share some of them, a tiny segmenter."""
 
-    def __init__(self, folder: Path, sam: Sam) -> None:
+    def __init__(self, folder: Path, sam: SamSegmenter) -> None:
         self.raw, self.out = folder / "raw", folder / "embed" / "0123456789ab"
         self.pictures = self.raw / "train2014"
         self.pictures.mkdir(parents=True)
@@ -42,27 +44,28 @@ class Suite:
         ]
         (folder / "sam").mkdir()
         (folder / "sam" / "config.json").write_text(json.dumps(TINY_SAM))
-        save_file(sam.state_dict(), folder / "sam" / "model.safetensors")
-        self.params = self._params(folder / "sam")
+        save_file(sam.model.state_dict(), folder / "sam" / "model.safetensors")
+        self.folder, self.size = folder / "sam", 3
 
     def _samples(self, path: Path, names: list[str]) -> Path:
         samples = [Sample(name, "refcoco", "train", 1, "train2014", name, 30, 50, (), ()) for name in names]
         write_samples(path, samples)
         return path
 
-    def _params(self, folder: Path) -> Params:
+    @property
+    def params(self) -> Params:
         raw: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-        raw["suites"]["shapes"]["segmenter"] = {"name": "tiny", "checkpoint": str(folder)}
-        raw["embed"] = {"images_per_shard": 3, "dtype": "float32", "device": "cpu"}
+        raw["suites"]["shapes"]["segmenter"] = {"name": "tiny", "checkpoint": str(self.folder)}
+        raw["embed"] = {"images_per_shard": self.size, "dtype": "float32", "device": "cpu"}
         return parse_params(raw)
 
     def embed(self) -> EmbeddingStore:
-        embed(self.params, self.samples, self.raw, self.out)
+        embed(self.params, self.samples, self.raw, self.out, "0123456789ab")
         return EmbeddingStore(self.out / "manifest.json")
 
 
 @pytest.fixture
-def suite(tmp_path: Path, sam: Sam) -> Suite:
+def suite(tmp_path: Path, sam: SamSegmenter) -> Suite:
     return Suite(tmp_path, sam)
 
 
@@ -70,16 +73,34 @@ def shard_bytes(suite: Suite) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(suite.out.iterdir())}
 
 
-def test_every_image_is_embedded_once_and_found_by_name(suite: Suite, sam: Sam) -> None:
+def rows(suite: Suite) -> list[int]:
+    return [pq.ParquetFile(path).metadata.num_rows for path in sorted(suite.out.glob("shard-*.parquet"))]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the pictures that are opened, in order."""
+    seen: list[str] = []
+    original = ImageStore.open
+
+    def spy(self: ImageStore, archive: str, name: str) -> Image.Image:
+        seen.append(name)
+        return original(self, archive, name)
+
+    monkeypatch.setattr(ImageStore, "open", spy)
+    return seen
+
+
+def test_every_image_is_embedded_once_and_found_by_name(suite: Suite, sam: SamSegmenter) -> None:
     store = suite.embed()
-    assert [shard.rows for shard in store.manifest.shards] == [3, 3, 1]
-    assert (store.manifest.key, store.manifest.rows) == ("0123456789ab", 7)
+    assert rows(suite) == [3, 3, 1]
+    assert (store.manifest.key, store.manifest.images) == ("0123456789ab", 7)
     for name in reversed(NAMES):
-        expected = segmenter.embed(sam, ImageStore(suite.raw).open("train2014", name))
+        expected = sam.embed(ImageStore(suite.raw).open("train2014", name))
         found = store.lookup("train2014", name)
         assert found.shape == (1, 16, 6, 6)
         assert found.dtype == torch.float32
-        torch.testing.assert_close(found[0], expected, rtol=1e-3, atol=1e-3)  # float16
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)  # float16
 
 
 def test_the_files_are_the_same_bytes_every_time(suite: Suite, tmp_path: Path) -> None:
@@ -91,34 +112,64 @@ def test_the_files_are_the_same_bytes_every_time(suite: Suite, tmp_path: Path) -
     assert shard_bytes(suite) == first
 
 
-def test_a_killed_run_goes_on_after_its_last_finished_shard(
-    suite: Suite, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_goes_on_after_its_last_finished_shard(suite: Suite, opened: list[str]) -> None:
     suite.embed()
     complete = shard_bytes(suite)
     (suite.out / "manifest.json").unlink()
     (suite.out / "shard-00002.parquet").unlink()
     (suite.out / "shard-00001.parquet").write_bytes(complete["shard-00001.parquet"][:500])
-    seen: list[str] = []
-    original = ImageStore.open
-
-    def spy(self: ImageStore, archive: str, name: str) -> Image.Image:
-        seen.append(name)
-        return original(self, archive, name)
-
-    monkeypatch.setattr(ImageStore, "open", spy)
+    (suite.out / ".shard-00003.parquet.x.tmp.parquet").write_bytes(b"half")
+    opened.clear()
     suite.embed()
-    assert seen == NAMES[3:]
+    assert opened == NAMES[3:]
     assert shard_bytes(suite) == complete
 
 
-def test_a_shard_of_other_images_is_written_anew(suite: Suite) -> None:
+def test_only_images_that_are_not_there_yet_are_embedded(suite: Suite, opened: list[str]) -> None:
+    """What was embedded for other samples stays, and the store finds both, however the rows lie in shards."""
+    both = suite.samples
+    suite.samples = both[:1]
+    before = suite.embed()
+    first = before.lookup("train2014", NAMES[0])
+    old_manifest, old_shards = suite.out.joinpath("manifest.json").read_bytes(), shard_bytes(suite)
+    assert (before.manifest.images, opened, rows(suite)) == (5, NAMES[:5], [3, 2])
+    opened.clear()
+    suite.samples, suite.size = both, 1
+    after = suite.embed()
+    assert (after.manifest.images, opened, rows(suite)) == (7, NAMES[5:], [3, 2, 1, 1])
+    assert all(
+        old_shards[name] == suite.out.joinpath(name).read_bytes() for name in old_shards if "shard" in name
+    )
+    assert torch.equal(after.lookup("train2014", NAMES[0]), first)
+    alone = after.lookup("train2014", NAMES[6])
+    opened.clear()
+    suite.samples = both[:1]
+    suite.embed()  # fewer images: nothing to do, and the manifest says again what was asked for
+    assert (opened, suite.out.joinpath("manifest.json").read_bytes()) == ([], old_manifest)
+    for path in suite.out.iterdir():
+        path.unlink()
+    suite.samples, suite.size = both, 400
+    whole = suite.embed()  # all at once
+    assert torch.equal(whole.lookup("train2014", NAMES[6]), alone)
+    assert torch.equal(whole.lookup("train2014", NAMES[0]), first)
+    assert whole.manifest == after.manifest
+
+
+def test_a_shard_of_other_sizes_is_written_anew(suite: Suite) -> None:
     suite.embed()
-    suite.samples = suite.samples[1:]
+    path = suite.out / "shard-00001.parquet"
+    whole = path.read_bytes()
+    pq.write_table(pa.table({"archive": ["a"], "image": ["b"], "embedding": [b"12"]}), path)
+    with pytest.raises(InputError, match=r"shard-00001\.parquet: not a whole shard .of other sizes"):
+        EmbeddingStore(suite.out / "manifest.json")
+    suite.embed()
+    assert path.read_bytes() == whole
+
+
+def test_an_image_that_no_shard_holds_is_named(suite: Suite) -> None:
     store = suite.embed()
-    assert store.manifest.rows == 4
-    with pytest.raises(InputError, match=rf"no embedding of train2014/{NAMES[0]}"):
-        store.lookup("train2014", NAMES[0])
+    with pytest.raises(InputError, match=r"no embedding of train2014/other\.jpg; run embed again"):
+        store.lookup("train2014", "other.jpg")
 
 
 def test_a_failure_leaves_nothing_half_written_and_names_the_picture(suite: Suite) -> None:
@@ -129,7 +180,9 @@ def test_a_failure_leaves_nothing_half_written_and_names_the_picture(suite: Suit
 
 
 def test_an_embedding_that_is_not_finite_is_a_failure(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flmm.embed, "preprocess", lambda sam, image: torch.full((1, 3, 48, 48), torch.nan))
+    monkeypatch.setattr(
+        SamSegmenter, "preprocess", lambda self, picture: torch.full((1, 3, 48, 48), torch.nan)
+    )
     with pytest.raises(StepError, match=r"not finite; try embed\.dtype: float32"):
         suite.embed()
 
@@ -141,8 +194,8 @@ def test_a_shard_cut_in_half_and_an_absent_one_are_named(suite: Suite) -> None:
     with pytest.raises(InputError, match=r"shard-00001\.parquet: not a whole shard .* run embed again"):
         EmbeddingStore(suite.out / "manifest.json")
     path.unlink()
-    with pytest.raises(InputError, match=r"shard-00001\.parquet: no such file; run embed again"):
-        EmbeddingStore(suite.out / "manifest.json")
+    with pytest.raises(InputError, match=r"no embedding of train2014/.* run embed again"):
+        EmbeddingStore(suite.out / "manifest.json").lookup("train2014", NAMES[3])
 
 
 def test_a_flipped_byte_is_an_error_and_not_another_embedding(suite: Suite) -> None:
@@ -157,7 +210,7 @@ def test_a_flipped_byte_is_an_error_and_not_another_embedding(suite: Suite) -> N
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", '{"schema_version": 1, "kind": "embed"}', '{"schema_version": 0}']
+    "content", ["{", "[]", '{"schema_version": 2, "kind": "embed"}', '{"schema_version": 0}']
 )
 def test_a_broken_manifest_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
@@ -172,9 +225,9 @@ def test_a_store_travels_to_a_worker_process(suite: Suite) -> None:
 
 
 def test_memory_holds_only_the_most_recent_groups(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flmm.embed, "LRU_BYTES", 1)
+    monkeypatch.setattr(stored, "MEMORY_BYTES", 1)
     store = suite.embed()
     for _ in range(2):
         for name in NAMES:
             store.lookup("train2014", name)
-            assert len(store._recent) == 1
+            assert len(store._memory) == 1

@@ -1,7 +1,5 @@
 """The baseline without training finds the heads that look at one place, and segments where they look."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
@@ -9,13 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from flmm.backbones.base import Grid
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.backbones.base import Grid, HeadInput
 from flmm.data.geometry import View
-from flmm.data.sample import encode_rle
 from flmm.errors import InputError
 from flmm.heads.localization import LocalizationHead, select_heads, spatial_entropy
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.shapes.sam import CONFIG
 
 SIDE, CHANNELS = 12, 8
@@ -23,7 +19,7 @@ GOOD, SCATTERED, WEAK = 5, 2, 0  # channels of the made-up maps
 GRID = Grid("image", SIDE, SIDE, View(96, 96, 12, 0, 72, 96))  # a landscape picture: padding above and below
 
 
-def made_up(seed: int) -> tuple[CachedPhrase, tuple[int, int]]:
+def made_up(seed: int) -> tuple[HeadInput, tuple[int, int]]:
     """A phrase whose thing is at a random place: GOOD looks there, SCATTERED everywhere a bit, WEAK hardly."""
     random = np.random.default_rng(seed)
     row, column = int(random.integers(3, 8)), int(random.integers(1, 10))
@@ -33,29 +29,27 @@ def made_up(seed: int) -> tuple[CachedPhrase, tuple[int, int]]:
             maps[channel].flat[random.choice(SIDE * SIDE, 30, replace=False)] += 0.01
     maps[GOOD, row : row + 2, column : column + 2] += 0.1
     maps[WEAK, row : row + 2, column : column + 2] += 1e-4
-    phrase = CachedPhrase(
-        target=0, target_id="t", text="a thing", attention=(torch.from_numpy(maps),), grids=(GRID,),
-        hidden=torch.zeros(1, 1, 1), rle=encode_rle(np.ones((72, 96), dtype=bool)), category="thing", is_thing=True,
-        is_plural=False,
-    )  # fmt: skip
-    return phrase, (row, column)
+    said = HeadInput((torch.from_numpy(maps)[None],), (GRID,), (torch.zeros(1, 1, 1),), (72, 96))
+    return said, (row, column)
 
 
-def answer(phrases: Sequence[CachedPhrase]) -> CachedAnswer:
-    return CachedAnswer("s", "s/0", "train2014", "a.jpg", 1, 72, 96, "standard", 0, tuple(phrases))
+def both(first: HeadInput, second: HeadInput) -> HeadInput:
+    """Two inputs about one picture as one."""
+    maps = torch.cat([first.attention[0], second.attention[0]])
+    return HeadInput((maps,), first.grids, first.hidden + second.hidden, first.image_size)
 
 
 def test_the_head_that_looks_at_one_place_is_chosen_first() -> None:
-    chosen = select_heads([answer([made_up(seed)[0]]) for seed in range(30)], heads=3, phrases=20)
+    chosen = select_heads([made_up(seed)[0] for seed in range(30)], heads=3, phrases=20)
     assert chosen[0] == GOOD and WEAK not in chosen
 
 
 def test_only_the_pilot_is_read() -> None:
-    def answers():  # type: ignore[no-untyped-def]
-        yield answer([made_up(0)[0], made_up(1)[0]])
+    def inputs():  # type: ignore[no-untyped-def]
+        yield both(made_up(0)[0], made_up(1)[0])
         raise AssertionError("read on")
 
-    assert GOOD in select_heads(answers(), heads=1, phrases=2)
+    assert GOOD in select_heads(inputs(), heads=1, phrases=2)
 
 
 def test_no_phrase_is_an_error_that_says_what_to_do() -> None:
@@ -65,10 +59,10 @@ def test_no_phrase_is_an_error_that_says_what_to_do() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_mask_is_where_the_chosen_head_looks(seed: int) -> None:
-    phrase, (row, column) = made_up(seed)
-    head = LocalizationHead([GOOD], build_sam(CONFIG))
+    said, (row, column) = made_up(seed)
+    head = LocalizationHead([GOOD], SamSegmenter(build_sam(CONFIG)))
     with torch.inference_mode():
-        output = head([answer([phrase, phrase])], [torch.zeros(1, 64, 24, 24)])[0]
+        output = head([both(said, said)], [torch.zeros(1, 64, 24, 24)])[0]
     assert output.refined.shape == (2, 72, 96) and torch.isfinite(output.refined).all()
     assert output.coarse.shape[-1] == 64 and torch.equal(output.coarse[0], output.coarse[1])
     inside = (output.coarse[0] > 0).nonzero().float()

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from segment_anything.modeling import Sam
 
 from flmm.errors import InputError
 from flmm.heads.checkpoint import HeadConfig, load_head, read_config, save_head
 from flmm.heads.model import build_head
 from flmm.heads.published import export_checkpoint, import_checkpoint
-from flmm.heads.sam import build_sam
+from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.params import Head
 from flmm.shapes.sam import CONFIG
 
@@ -22,15 +21,15 @@ SIZES: dict[str, Any] = {"channels": 6, "layers": 3, "hidden_width": 10}
 
 
 @pytest.fixture(scope="module")
-def sam() -> Sam:
+def sam() -> SamSegmenter:
     torch.manual_seed(0)
-    return build_sam(CONFIG)
+    return SamSegmenter(build_sam(CONFIG))
 
 
 @pytest.fixture
-def head(tmp_path: Path, sam: Sam) -> Path:
+def head(tmp_path: Path, sam: SamSegmenter) -> Path:
     """A trained head as `flmm train` saves it."""
-    made = build_head(Head(base_channels=4, upsample=24), sam=sam, seed=5, **SIZES)
+    made = build_head(Head(base_channels=4, upsample=24), segmenter=sam, seed=5, **SIZES)
     config = HeadConfig(backbone="b", segmenter="s", side=192, base_channels=4, upsample=24, **SIZES)
     save_head(tmp_path / "head.safetensors", made, config)
     return tmp_path / "head.safetensors"
@@ -43,14 +42,14 @@ def as_published(head: Path, path: Path, prefix: str = "", wrapped: bool = True)
     return path
 
 
-def taken(path: Path, out: Path, sam: Sam) -> HeadConfig:
+def taken(path: Path, out: Path, sam: SamSegmenter) -> HeadConfig:
     return import_checkpoint(path, out, backbone="b", segmenter="s", sam=sam, upsample=24)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("wrapped", [True, False])
 def test_a_published_file_becomes_the_head_that_evaluate_takes(
-    head: Path, tmp_path: Path, sam: Sam, prefix: str, wrapped: bool
+    head: Path, tmp_path: Path, sam: SamSegmenter, prefix: str, wrapped: bool
 ) -> None:
     out = tmp_path / "results" / "head.safetensors"
     out.parent.mkdir()
@@ -61,7 +60,9 @@ def test_a_published_file_becomes_the_head_that_evaluate_takes(
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_export_and_import_round_trip_bit_for_bit(head: Path, tmp_path: Path, sam: Sam, suffix: str) -> None:
+def test_export_and_import_round_trip_bit_for_bit(
+    head: Path, tmp_path: Path, sam: SamSegmenter, suffix: str
+) -> None:
     exported, again = tmp_path / f"e{suffix}", tmp_path / "again.safetensors"
     export_checkpoint(head, exported, backbone="b")
     import_checkpoint(exported, again, backbone="b", segmenter="s", sam=sam, upsample=999)
@@ -99,7 +100,11 @@ def damaged(change: Callable[[dict[str, torch.Tensor]], None], head: Path, path:
     ],
 )
 def test_every_key_is_accounted_for(
-    head: Path, tmp_path: Path, sam: Sam, change: Callable[[dict[str, torch.Tensor]], None], message: str
+    head: Path,
+    tmp_path: Path,
+    sam: SamSegmenter,
+    change: Callable[[dict[str, torch.Tensor]], None],
+    message: str,
 ) -> None:
     out = tmp_path / "out.safetensors"
     with pytest.raises(InputError, match=message):
@@ -115,7 +120,7 @@ class Evil:
 
 
 def test_a_file_that_wants_to_run_code_is_refused(
-    tmp_path: Path, sam: Sam, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sam: SamSegmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": Evil()}, "a.pth")
@@ -127,7 +132,9 @@ def test_a_file_that_wants_to_run_code_is_refused(
     assert not Path("ran").exists() and not Path("out.safetensors").exists()
 
 
-def test_another_backbones_head_and_other_names_are_refused(head: Path, tmp_path: Path, sam: Sam) -> None:
+def test_another_backbones_head_and_other_names_are_refused(
+    head: Path, tmp_path: Path, sam: SamSegmenter
+) -> None:
     exported = tmp_path / "e.safetensors"
     export_checkpoint(head, exported, backbone="b")
     with pytest.raises(InputError, match="exported from backbone b, not c"):
@@ -141,7 +148,7 @@ def test_another_backbones_head_and_other_names_are_refused(head: Path, tmp_path
     assert taken(bare, tmp_path / "o.safetensors", sam).upsample == 24
 
 
-def test_a_head_by_layer_becomes_one_by_grid_and_back(head: Path, tmp_path: Path, sam: Sam) -> None:
+def test_a_head_by_layer_becomes_one_by_grid_and_back(head: Path, tmp_path: Path, sam: SamSegmenter) -> None:
     """3 layers, 2 grids, 1 head each: published l0g0 l0g1 l1g0 ... is ours l0g0 l1g0 l2g0 l0g1 ..."""
     first, published = "mask_head.encoder.0.0.convs.0.conv.weight", as_published(head, tmp_path / "p.pth")
     out, back = tmp_path / "o.safetensors", tmp_path / "back.safetensors"
@@ -153,17 +160,19 @@ def test_a_head_by_layer_becomes_one_by_grid_and_back(head: Path, tmp_path: Path
     assert torch.equal(load_file(back)[first], theirs[first])
 
 
-def test_channels_that_are_not_layers_by_grids_are_refused(head: Path, tmp_path: Path, sam: Sam) -> None:
+def test_channels_that_are_not_layers_by_grids_are_refused(
+    head: Path, tmp_path: Path, sam: SamSegmenter
+) -> None:
     published, out = as_published(head, tmp_path / "p.pth"), tmp_path / "o.safetensors"
     with pytest.raises(InputError, match="6 channels, not a multiple of layers x grids, 12"):
         import_checkpoint(published, out, backbone="b", segmenter="s", sam=sam, upsample=24, grids=4)
     assert not out.exists()
 
 
-def test_one_grid_keeps_the_order_whatever_the_channels(tmp_path: Path, sam: Sam) -> None:
+def test_one_grid_keeps_the_order_whatever_the_channels(tmp_path: Path, sam: SamSegmenter) -> None:
     """7 channels of 3 layers: odd, but nothing here has to divide them."""
     sizes = SIZES | {"channels": 7}
-    made = build_head(Head(base_channels=4, upsample=24), sam=sam, seed=5, **sizes)
+    made = build_head(Head(base_channels=4, upsample=24), segmenter=sam, seed=5, **sizes)
     config = HeadConfig(backbone="b", segmenter="s", side=192, base_channels=4, upsample=24, **sizes)
     save_head(tmp_path / "head.safetensors", made, config)
     out = tmp_path / "o.safetensors"

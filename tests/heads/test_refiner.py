@@ -1,10 +1,9 @@
 """The refiner's prompts and its batching; its numbers are compared in tests/test_reference_parity.py."""
 
 import torch
-from segment_anything.modeling import Sam
 
 from flmm.heads.model import GroundingHead
-from flmm.heads.refiner import SamRefiner
+from flmm.heads.sam import SamSegmenter
 from tests.heads.conftest import TINY_SAM
 
 IMAGE = (40, 60)
@@ -54,6 +53,6 @@ def test_gradients_reach_the_coarse_mask_through_the_mask_prompt(head: Grounding
     assert logits.grad.abs().sum() > 0
 
 
-def test_the_refiner_does_not_hold_the_image_encoder(sam: Sam) -> None:
-    refiner = SamRefiner(prompt_encoder=sam.prompt_encoder, mask_decoder=sam.mask_decoder)
+def test_the_refiner_does_not_hold_the_image_encoder(sam: SamSegmenter) -> None:
+    refiner = sam.refiner()
     assert not [name for name in refiner.state_dict() if "image_encoder" in name]

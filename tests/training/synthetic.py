@@ -4,21 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import yaml
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from flmm.backbones.base import Grid, Observation
+from flmm.cache.embeddings import EmbedManifest, ShardFolder, images_sha256
 from flmm.cache.schema import Formats, Manifest
 from flmm.cache.writer import phrase_rows, write_shard
 from flmm.data.geometry import letterbox
 from flmm.data.sample import Sample, Target, encode_rle
-from flmm.embed import ROWS_PER_GROUP, EmbedManifest, EmbedShard
-from flmm.files import sha256_file, write_json
+from flmm.files import write_json
 from flmm.heads.sam import build_sam
 from flmm.params import Params, parse_params
 from flmm.protocols import answers
@@ -123,22 +120,10 @@ def _attention(masks: torch.Tensor, grid: Grid, channels: int, generator: torch.
 def _write_embeddings(folder: Path, samples: Sequence[Sample], config: dict[str, Any]) -> Path:
     channels, side = config["prompt"]["embed_dim"], config["img_size"] // config["patch_size"]
     generator = torch.Generator().manual_seed(1)
-    values = [
-        torch.randn(channels, side, side, generator=generator).numpy().astype(np.float16) for _ in samples
-    ]
-    table = pa.table(
-        {
-            "archive": [sample.archive for sample in samples],
-            "image": [sample.image for sample in samples],
-            "embedding": pa.array([value.tobytes() for value in values], pa.binary(values[0].nbytes)),
-        }
-    )
-    path = folder / "shard-00000.parquet"
-    folder.mkdir(parents=True)
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP)
-    shard = EmbedShard(path.name, len(samples), sha256_file(path))
-    EmbedManifest("k", "shapes-sam", channels, side, (shard,)).write(folder)
-    return folder / "manifest.json"
+    images = [(sample.archive, sample.image) for sample in samples]
+    rows = [(image, torch.randn(channels, side, side, generator=generator).half()) for image in images]
+    ShardFolder(folder, channels, side).write(folder / "shard-00000.parquet", rows)
+    return EmbedManifest("k", "shapes-sam", channels, side, len(images), images_sha256(images)).write(folder)
 
 
 def write_sam(folder: Path, config: dict[str, Any] = SAM_CONFIG) -> Path:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from flmm.errors import InputError, StepError
 from flmm.heads.checkpoint import load_head
 from flmm.heads.losses import mask_loss
-from flmm.heads.sam import load_segmenter
+from flmm.heads.segmenter import load_segmenter
 from flmm.training import train, trainer
 from flmm.training.checkpoints import Record
 
@@ -155,9 +155,9 @@ def test_every_trained_part_moves_and_the_image_encoder_is_not_there(
     monkeypatch.setattr("flmm.training.loop.load_segmenter", spy)
     run(tmp_path)
     frozen = load_file(training_set[2] / "model.safetensors")
-    for name, value in loaded[0].state_dict().items():  # SAM itself, as it was loaded
+    for name, value in loaded[0].model.state_dict().items():  # SAM itself, as it was loaded
         assert torch.equal(value, frozen[name]), name
-    assert all(parameter.grad is None for parameter in loaded[0].parameters())
+    assert all(parameter.grad is None for parameter in loaded[0].model.parameters())
     trained = load_file(tmp_path / "head.safetensors")
     assert not any("image_encoder" in name for name in trained)
     for part in ("sam.model.prompt_encoder.mask_downscaling", "sam.model.mask_decoder.transformer"):

@@ -1,0 +1,192 @@
+"""Image embeddings by archive and image: one row per image, float16, in shards of any number and size.
+
+A folder belongs to one key: segmenter, precision and code. It may hold more images than a run wants, and gets new
+shards when a run wants more. Legend: C channels and E side of the segmenter's image embedding.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from flmm.cache.shards import GroupMemory, ShardFile
+from flmm.errors import InputError
+from flmm.files import atomic_path, read_json, sha256_of, write_json
+
+SCHEMA_VERSION = 2
+KIND = "embed"
+MANIFEST = "manifest.json"
+STEP = "embed"
+ROWS_PER_GROUP = 8  # what one look-up reads: 16 MB for SAM ViT-L
+MEMORY_BYTES = 256 << 20
+# Float16 noise neither compresses nor repeats; page checksums make a damaged byte an error.
+PARQUET: dict[str, Any] = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_page_checksum": True,
+}
+
+ImageKey = tuple[str, str]  # archive, image
+Row = tuple[ImageKey, torch.Tensor]  # an image's embedding (C, E, E) float16, on the CPU
+
+
+@dataclass(frozen=True)
+class EmbedManifest:
+    """What a run wanted and has: (channels, side, side) float16 per image, little-endian, row-major.
+
+    ``images`` and ``images_sha256`` are of the images that were asked for. How they lie in shards is not part of it.
+    """
+
+    key: str
+    segmenter: str
+    channels: int
+    side: int
+    images: int
+    images_sha256: str
+
+    def write(self, folder: Path) -> Path:
+        """Write ``manifest.json``; equal content is equal bytes."""
+        path = folder / MANIFEST
+        write_json(path, {"schema_version": SCHEMA_VERSION, "kind": KIND, **asdict(self)})
+        return path
+
+
+def read_embed_manifest(path: Path) -> EmbedManifest:
+    """Read an embed manifest.
+
+    Raises:
+        InputError: absent, not a manifest of this kind and version, or incomplete.
+    """
+    raw = read_json(path)
+    if not isinstance(raw, dict) or (raw.get("schema_version"), raw.get("kind")) != (SCHEMA_VERSION, KIND):
+        raise InputError(
+            f"{path}: not an embed manifest of version {SCHEMA_VERSION}; delete it and run embed again"
+        )
+    try:
+        return EmbedManifest(**{name: raw[name] for name in EmbedManifest.__dataclass_fields__})
+    except KeyError as error:
+        raise InputError(
+            f"{path}: not a complete manifest (no {error}); delete it and run embed again"
+        ) from error
+
+
+def images_sha256(images: Iterable[ImageKey]) -> str:
+    """What a manifest records of the images that were asked for; their order does not matter."""
+    return sha256_of(sorted(map(list, images)))
+
+
+class ShardFolder:
+    """The shards of one folder, for the step that adds to it. Only one job writes a folder."""
+
+    def __init__(self, folder: Path, channels: int, side: int) -> None:
+        self.folder, self.channels, self.side = folder, channels, side
+
+    def tidy(self) -> set[ImageKey]:
+        """Remove what a kill left half-written and shards that are not whole; return the images that are there."""
+        for stale in self.folder.glob(".*.tmp*"):
+            stale.unlink()
+        found: set[ImageKey] = set()
+        for path in _shard_paths(self.folder):
+            images = self._images(path)
+            if images is None:
+                path.unlink()
+            else:
+                found.update(images)
+        return found
+
+    def _images(self, path: Path) -> list[ImageKey] | None:
+        try:
+            shard = ShardFile(path, STEP)
+            if not shard.schema.equals(_schema(self.channels, self.side)):
+                return None
+            # Their names only: a damaged embedding is found, and named, when it is read.
+            return [key for group in range(shard.groups) for key in _group_images(shard, group)]
+        except InputError:
+            return None
+
+    def free(self) -> Iterator[Path]:
+        """Names for new shards, smallest free numbers first."""
+        number = 0
+        while True:
+            path = self.folder / f"shard-{number:05d}.parquet"
+            if not path.exists():
+                yield path
+            number += 1
+
+    def write(self, path: Path, rows: Iterable[Row]) -> None:
+        """Write one shard, a row group at a time.
+
+        Raises:
+            StepError: the disk is full or not writable.
+        """
+        schema = _schema(self.channels, self.side)
+        with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **PARQUET) as writer:
+            pending: list[dict[str, Any]] = []
+            for (archive, image), embedding in rows:
+                payload = embedding.numpy().astype("<f2").tobytes()
+                pending.append({"archive": archive, "image": image, "embedding": payload})
+                if len(pending) == ROWS_PER_GROUP:
+                    writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+                    pending = []
+            if pending:
+                writer.write_table(pa.Table.from_pylist(pending, schema=schema))
+
+
+class EmbeddingStore:
+    """Image embeddings by (archive, image): read lazily, the most recent kept in memory.
+
+    Raises:
+        InputError: the manifest is absent or damaged, or a shard is (names the file).
+    """
+
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = read_embed_manifest(manifest)
+        self._folder = manifest.parent
+        self._places: dict[ImageKey, tuple[str, int, int]] = {}  # shard, row group, row in it
+        for path in _shard_paths(self._folder):
+            shard = ShardFile(path, STEP)
+            if not shard.schema.equals(_schema(self.manifest.channels, self.manifest.side)):
+                raise shard.broken("of other sizes than its manifest says")
+            for group in range(shard.groups):
+                for row, key in enumerate(_group_images(shard, group)):
+                    self._places[key] = (path.name, group, row)
+        self._memory = GroupMemory(MEMORY_BYTES)
+
+    def lookup(self, archive: str, image: str) -> torch.Tensor:
+        """The embedding (1, C, E, E) float32.
+
+        Raises:
+            InputError: the image was not embedded, or its shard is damaged.
+        """
+        if (archive, image) not in self._places:
+            raise InputError(f"{self._folder}: no embedding of {archive}/{image}; run embed again")
+        file, group, row = self._places[archive, image]
+        payload = self._group(file, group)["embedding"][row].as_py()
+        values = np.frombuffer(payload, dtype="<f2").astype(np.float32)
+        side = self.manifest.side
+        return torch.from_numpy(values).reshape(1, self.manifest.channels, side, side)
+
+    def _group(self, file: str, group: int) -> pa.Table:
+        return self._memory.get(
+            (file, group), lambda: ShardFile(self._folder / file, STEP).read(group, ["embedding"])
+        )
+
+
+def _shard_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("shard-*.parquet"))
+
+
+def _schema(channels: int, side: int) -> pa.Schema:
+    payload = pa.binary(channels * side * side * np.dtype(np.float16).itemsize)
+    return pa.schema([("archive", pa.string()), ("image", pa.string()), ("embedding", payload)])
+
+
+def _group_images(shard: ShardFile, group: int) -> list[ImageKey]:
+    table = shard.read(group, ["archive", "image"])
+    return list(zip(table["archive"].to_pylist(), table["image"].to_pylist(), strict=True))

@@ -1,0 +1,108 @@
+"""Parquet shards, whatever is in them: opened with page checksums, read by row group, remembered for a while.
+
+A shard appears whole or not at all (``flmm.files.atomic_path``), and each page carries a checksum: what is cut short or
+changed afterwards is an error that names the file, never another value.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flmm.errors import InputError
+
+DAMAGE = (pa.ArrowInvalid, OSError, KeyError)  # what pyarrow raises on a damaged file, or one of another kind
+
+
+class ShardFile:
+    """One shard, open for reading. ``step``: what makes it anew, for the messages (``extract``, ``embed``).
+
+    Raises:
+        InputError: absent, or not a whole Parquet file.
+    """
+
+    def __init__(self, path: Path, step: str) -> None:
+        self.path, self._step = path, step
+        try:
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; run {step} again") from error
+        except DAMAGE as error:
+            raise self.broken(error) from error
+
+    @property
+    def rows(self) -> int:
+        """Rows of all row groups."""
+        count: int = self._file.metadata.num_rows
+        return count
+
+    @property
+    def groups(self) -> int:
+        """Row groups."""
+        count: int = self._file.num_row_groups
+        return count
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        return self._file.schema_arrow
+
+    def read(self, group: int, columns: list[str] | None = None) -> pa.Table:
+        """One row group, all columns or some.
+
+        Raises:
+            InputError: a page is damaged.
+        """
+        try:
+            return self._file.read_row_group(group, columns=columns)
+        except DAMAGE as error:
+            raise self.broken(error) from error
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column; no other column's pages are read."""
+        return [value for group in range(self.groups) for value in self.read(group, [name])[name].to_pylist()]
+
+    def check(self) -> None:
+        """Read every page once, and so compare every checksum; one row group is held at a time.
+
+        Raises:
+            InputError: a page is damaged.
+        """
+        for group in range(self.groups):
+            self.read(group)
+
+    def broken(self, reason: object) -> InputError:
+        """The error to raise where the content makes no sense."""
+        return broken_shard(self.path, self._step, reason)
+
+
+def broken_shard(path: Path, step: str, reason: object) -> InputError:
+    """What is said of every shard that cannot be used."""
+    return InputError(f"{path}: not a whole shard ({reason}); delete it and run {step} again")
+
+
+class GroupMemory:
+    """The row groups read last, up to ``limit`` bytes together, but at least one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._tables: OrderedDict[Hashable, pa.Table] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def get(self, key: Hashable, read: Callable[[], pa.Table]) -> pa.Table:
+        """The row group of ``key``, read only where it is not in memory."""
+        if key in self._tables:
+            self._tables.move_to_end(key)
+            return self._tables[key]
+        table = self._tables[key] = read()
+        self._bytes += table.nbytes
+        while self._bytes > self._limit and len(self._tables) > 1:
+            _, dropped = self._tables.popitem(last=False)
+            self._bytes -= dropped.nbytes
+        return table
