@@ -15,9 +15,12 @@ from flmm.params import Params
 from flmm.progress import progress_bar
 
 
-def embed(params: Params, sample_paths: Sequence[Path], raw: Path, out: Path, key: str) -> None:
-    """Embed every image of the samples that no whole shard in ``out`` holds yet, and write ``manifest.json`` last.
+def embed(
+    params: Params, archive: str, sample_paths: Sequence[Path], raw: Path, out: Path, key: str
+) -> EmbedManifest:
+    """Embed every image of ``archive`` (``train2014``) in the samples that no whole shard in ``out`` holds yet.
 
+    ``manifest.json`` is written last.
     ``key`` addresses the content of ``out``: segmenter, precision and code. Shards that are there stay, also those of a
     killed run and those with images that are not wanted now.
 
@@ -25,7 +28,7 @@ def embed(params: Params, sample_paths: Sequence[Path], raw: Path, out: Path, ke
         InputError: samples, an image or the segmenter cannot be read.
         StepError: the disk is full, or an embedding is not finite.
     """
-    wanted = images_of(sample_paths)
+    wanted = [image for image in images_of(sample_paths) if image[0] == archive]
     segmenter = load_segmenter(params.active.segmenter, raw)
     folder = ShardFolder(out, segmenter.channels, segmenter.embedding_side)
     present = folder.tidy()
@@ -40,14 +43,17 @@ def embed(params: Params, sample_paths: Sequence[Path], raw: Path, out: Path, ke
         for path, images in zip(folder.free(), chunks, strict=False):  # there is always a free name
             folder.write(path, _embedded(images, segmenter, store))
             progress.advance(task, len(images))
-    EmbedManifest(
+    manifest = EmbedManifest(
         key=key,
         segmenter=params.active.segmenter.name,
         channels=segmenter.channels,
         side=segmenter.embedding_side,
         images=len(wanted),
         images_sha256=images_sha256(wanted),
-    ).write(out)
+        shards=folder.files(),
+    )
+    manifest.write(out)
+    return manifest
 
 
 def images_of(sample_paths: Sequence[Path]) -> list[ImageKey]:

@@ -9,7 +9,7 @@ from rich.progress import Progress, TaskID
 
 from flmm import backbones
 from flmm.backbones.base import Backbone
-from flmm.cache.reader import STEP
+from flmm.cache.reader import STEP, read_manifest
 from flmm.cache.schema import Formats, Manifest, Shard
 from flmm.cache.shards import ShardFile
 from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
@@ -17,18 +17,18 @@ from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
 from flmm.params import Params
-from flmm.paths import EVALUATION_PROTOCOLS
 from flmm.progress import progress_bar
-from flmm.protocols import GROUNDING_PROMPT, Answer, answers
+from flmm.protocols import GROUNDING_PROMPT, Answer, Protocol, answers
 
 # What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
 Filed = tuple[Answer, str, int]
+EVALUATION_PROTOCOLS: tuple[Protocol, ...] = ("paper", "standard")
 
 
 def extract(
     params: Params, backbone_name: str, part: str, samples_path: Path, raw: Path, out: Path, key: str
 ) -> Manifest:
-    """Write ``out/shard-00000.parquet`` … and, last, ``out/manifest.json``.
+    """Write ``out/shard-00000.parquet`` … and, last, ``out/manifest.json``; what is whole is kept as it is.
 
     A ``*-train`` part is spoken ``params.extract.train_draws`` times with random sentences; every other part
     under both evaluation protocols (DESIGN, section 7). Each shard appears whole or not at all, and a run
@@ -39,6 +39,8 @@ def extract(
         InputError: no samples; an unusable photograph or model; an answer that does not fit the model.
         StepError: the disk is full, or a value is not finite.
     """
+    if (whole := _whole(out, key)) is not None:
+        return whole
     samples = read_samples(samples_path)
     if not samples:
         raise InputError(f"{samples_path}: holds no sample")
@@ -49,7 +51,7 @@ def extract(
     size = settings.samples_per_shard
     batches = [samples[start : start + size] for start in range(0, len(samples), size)]
     speaker = _Speaker(params, part, backbone, ImageStore(raw))
-    shards = []
+    shards: list[Shard] = []
     with progress_bar() as progress:
         task = progress.add_task(f"extract {backbone_name} {part}", total=len(samples))
         for number, batch in enumerate(batches):
@@ -74,7 +76,25 @@ def extract(
         folder=out,
     )
     manifest.write()
+    _drop_others(out, manifest)
     return manifest
+
+
+def _whole(out: Path, key: str) -> Manifest | None:
+    """What an earlier run of the same key wrote; how many rows its shards have does not matter."""
+    try:
+        found = read_manifest(out)
+    except InputError:
+        return None
+    return found if found.key == key else None
+
+
+def _drop_others(out: Path, manifest: Manifest) -> None:
+    """Remove the shards of a run that was killed and had other sizes of shards."""
+    listed = {shard.file for shard in manifest.shards}
+    for path in out.glob("shard-*.parquet"):
+        if path.name not in listed:
+            path.unlink()
 
 
 def _tidy(out: Path) -> None:
@@ -145,7 +165,11 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
 
 def _content_params(params: Params) -> dict[str, Any]:
     """The values that decide a shard's content; where it was computed does not."""
-    return {**params.extract.model_dump(exclude={"device"}), "seed": params.seed, "prompt": GROUNDING_PROMPT}
+    return {
+        **params.extract.model_dump(exclude={"device", "samples_per_shard"}),
+        "seed": params.seed,
+        "prompt": GROUNDING_PROMPT,
+    }
 
 
 def _channels(paths: Sequence[Path]) -> int:

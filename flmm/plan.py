@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.files import read_table
 from flmm.params import BackboneEntry, Params, Source
 

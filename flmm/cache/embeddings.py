@@ -4,7 +4,7 @@ A folder belongs to one key: segmenter, precision and code. It may hold more ima
 shards when a run wants more. Legend: C channels and E side of the segmenter's image embedding.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ Row = tuple[ImageKey, torch.Tensor]  # an image's embedding (C, E, E) float16, o
 class EmbedManifest:
     """What a run wanted and has: (channels, side, side) float16 per image, little-endian, row-major.
 
-    ``images`` and ``images_sha256`` are of the images that were asked for. How they lie in shards is not part of it.
+    ``images`` and ``images_sha256`` are of the images that were asked for; ``shards`` the files ({"file": name}) that
+    were there then.
     """
 
     key: str
@@ -49,6 +50,7 @@ class EmbedManifest:
     side: int
     images: int
     images_sha256: str
+    shards: tuple[dict[str, str], ...]
 
     def write(self, folder: Path) -> Path:
         """Write ``manifest.json``; equal content is equal bytes."""
@@ -69,7 +71,8 @@ def read_embed_manifest(path: Path) -> EmbedManifest:
             f"{path}: not an embed manifest of version {SCHEMA_VERSION}; delete it and run embed again"
         )
     try:
-        return EmbedManifest(**{name: raw[name] for name in EmbedManifest.__dataclass_fields__})
+        found = {name: raw[name] for name in EmbedManifest.__dataclass_fields__}
+        return EmbedManifest(**{**found, "shards": tuple(found["shards"])})
     except KeyError as error:
         raise InputError(
             f"{path}: not a complete manifest (no {error}); delete it and run embed again"
@@ -110,6 +113,10 @@ class ShardFolder:
         except InputError:
             return None
 
+    def files(self) -> tuple[dict[str, str], ...]:
+        """The shards that are there, as a manifest lists them."""
+        return tuple({"file": path.name} for path in _shard_paths(self.folder))
+
     def free(self) -> Iterator[Path]:
         """Names for new shards, smallest free numbers first."""
         number = 0
@@ -139,24 +146,28 @@ class ShardFolder:
 
 
 class EmbeddingStore:
-    """Image embeddings by (archive, image): read lazily, the most recent kept in memory.
+    """Image embeddings by (archive, image), of one or more archives: read lazily, the most recent kept in memory.
 
     Raises:
-        InputError: the manifest is absent or damaged, or a shard is (names the file).
+        InputError: a manifest is absent, damaged or of other sizes than the first, or a shard is (names the file).
     """
 
-    def __init__(self, manifest: Path) -> None:
-        self.manifest = read_embed_manifest(manifest)
-        self._folder = manifest.parent
-        self._places: dict[ImageKey, tuple[str, int, int]] = {}  # shard, row group, row in it
-        for path in _shard_paths(self._folder):
-            shard = ShardFile(path, STEP)
-            if not shard.schema.equals(_schema(self.manifest.channels, self.manifest.side)):
-                raise shard.broken("of other sizes than its manifest says")
-            for group in range(shard.groups):
-                for row, key in enumerate(_group_images(shard, group)):
-                    self._places[key] = (path.name, group, row)
+    def __init__(self, manifests: Sequence[Path]) -> None:
+        found = [read_embed_manifest(path) for path in manifests]
+        self.channels, self.side = found[0].channels, found[0].side
+        self.where = ", ".join(map(str, manifests))
+        self._places: dict[ImageKey, tuple[Path, int, int]] = {}  # shard, row group, row in it
+        for folder in (path.parent for path in manifests):
+            for path in _shard_paths(folder):
+                self._index(ShardFile(path, STEP), path)
         self._memory = GroupMemory(MEMORY_BYTES)
+
+    def _index(self, shard: ShardFile, path: Path) -> None:
+        if not shard.schema.equals(_schema(self.channels, self.side)):
+            raise shard.broken("of other sizes than the manifest says")
+        for group in range(shard.groups):
+            for row, key in enumerate(_group_images(shard, group)):
+                self._places[key] = (path, group, row)
 
     def lookup(self, archive: str, image: str) -> torch.Tensor:
         """The embedding (1, C, E, E) float32.
@@ -165,17 +176,14 @@ class EmbeddingStore:
             InputError: the image was not embedded, or its shard is damaged.
         """
         if (archive, image) not in self._places:
-            raise InputError(f"{self._folder}: no embedding of {archive}/{image}; run embed again")
+            raise InputError(f"{self.where}: no embedding of {archive}/{image}; run embed again")
         file, group, row = self._places[archive, image]
         payload = self._group(file, group)["embedding"][row].as_py()
         values = np.frombuffer(payload, dtype="<f2").astype(np.float32)
-        side = self.manifest.side
-        return torch.from_numpy(values).reshape(1, self.manifest.channels, side, side)
+        return torch.from_numpy(values).reshape(1, self.channels, self.side, self.side)
 
-    def _group(self, file: str, group: int) -> pa.Table:
-        return self._memory.get(
-            (file, group), lambda: ShardFile(self._folder / file, STEP).read(group, ["embedding"])
-        )
+    def _group(self, file: Path, group: int) -> pa.Table:
+        return self._memory.get((file, group), lambda: ShardFile(file, STEP).read(group, ["embedding"]))
 
 
 def _shard_paths(folder: Path) -> list[Path]:

@@ -23,7 +23,9 @@ def reader(name: str) -> ModuleType:
     """
     found = importlib.import_module(module_name(name)) if _exists(name) else None
     if found is None or not hasattr(found, "files"):
-        raise InputError(f"params.yaml: unknown reader {name!r}: there is no flmm/data/{name}.py that reads a dataset")
+        raise InputError(
+            f"params.yaml: unknown reader {name!r}: there is no flmm/data/{name}.py that reads a dataset"
+        )
     return found
 
 

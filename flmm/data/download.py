@@ -1,15 +1,14 @@
 """One upstream file, whole and checked, under its upstream name; ``<name>.json`` records what arrived."""
 
-import hashlib
+import os
 import zipfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from flmm.data.transfer import BLOCK_BYTES, Transfer, require_space
+from flmm.data.transfer import Transfer, require_space
 from flmm.errors import InputError, StepError
-from flmm.files import atomic_path, md5_file, read_json, sha256_file, write_json
+from flmm.files import md5_file, read_json, sha256_file, write_json
 from flmm.params import Download, Source
 
 _BY_HAND = {
@@ -19,21 +18,23 @@ _BY_HAND = {
 
 
 @dataclass(frozen=True)
-class Record:
-    """What a file was when it arrived."""
+class Arrived:
+    """What a file was when it arrived. ``origin``: what stands for its bytes where params.yaml gives no sum."""
 
-    url: str | None
     bytes: int
     sha256: str
+    origin: str | None
 
 
-def download(source_name: str, source: Source, destination: Path, settings: Download) -> Record:
+def download(
+    source_name: str, source: Source, destination: Path, settings: Download, origin: str | None
+) -> Arrived:
     """Bring one source to ``destination`` and write its record beside it.
 
     ``url`` is http(s), ``file:`` (relative to the working directory when it has no leading slash), or a path;
-    a directory stands for the file of the source's name in it. A file that is there and right is kept. When
-    params.yaml has no sha256, a remote file's first download is recorded and later ones must equal it; a
-    local file is the user's own and its record follows it.
+    a directory stands for the file of the source's name in it. A local file is linked and stays where it lies. A file
+    that is there and right is kept. When params.yaml has no sha256, a remote file's first download is recorded and
+    later ones from the same address must equal it.
 
     Raises:
         InputError: no url, no such file, or not the expected bytes (names params key, file and both sums).
@@ -41,20 +42,19 @@ def download(source_name: str, source: Source, destination: Path, settings: Down
     """
     record_path = destination.with_name(f"{destination.name}.json")
     remote = (source.url or "").startswith(("http://", "https://"))
-    known = _read_record(record_path) if remote else None
+    known = read_arrived(record_path) if remote and record_path.is_file() else None
     expected = _Expectation(
-        source_name, source, known if known and known.url == source.url else None, record_path
+        source_name, source, known if known and known.origin == origin else None, record_path
     )
-    found = _keep(destination, source, expected, remote)
-    if found is None:
-        _make_folder(destination.parent)
-        if source.url is None:
-            raise InputError(_by_hand(source_name, destination))
-        if remote:
-            found = _fetch(source.url, destination, expected, settings)
-        else:
-            found = _copy(source.url, _local(source_name, source.url), destination, expected)
-    if not record_path.is_file() or _read_record(record_path) != found:
+    if source.url is None:
+        found = _by_itself(source_name, destination, expected)
+    elif remote:
+        kept = _keep(destination, expected)
+        found = kept or _fetch(source.url, destination, expected, settings)
+    else:
+        found = _link(_local(source_name, source.url), destination, expected)
+    found = Arrived(found.bytes, found.sha256, origin)
+    if known != found:
         write_json(record_path, asdict(found))
     return found
 
@@ -62,7 +62,7 @@ def download(source_name: str, source: Source, destination: Path, settings: Down
 class _Expectation:
     """What the file must be: params.yaml's word, else the record of the first download."""
 
-    def __init__(self, name: str, source: Source, known: Record | None, record_path: Path) -> None:
+    def __init__(self, name: str, source: Source, known: Arrived | None, record_path: Path) -> None:
         self.name = name
         self.bytes = source.bytes
         self.md5 = source.md5
@@ -72,7 +72,7 @@ class _Expectation:
             self.bytes, self.sha256 = known.bytes, known.sha256
             self.origin = f"arrived the first time; if the new file is right, delete {record_path}. Recorded"
 
-    def problem(self, found: Record, path: Path) -> str | None:
+    def problem(self, found: Arrived, path: Path) -> str | None:
         """What is wrong with a file that lies at ``path``, or None."""
         if self.bytes is not None and found.bytes != self.bytes:
             return f"{found.bytes} bytes instead of the {self.bytes} that {self.origin}"
@@ -83,23 +83,32 @@ class _Expectation:
         return None
 
 
-def _keep(destination: Path, source: Source, expected: _Expectation, remote: bool) -> Record | None:
+def _keep(destination: Path, expected: "_Expectation") -> Arrived | None:
     """The record of a file that is already there and right; None when it has to be fetched (again)."""
+    if destination.is_symlink():
+        destination.unlink()  # of a source that was local: a download must not write through the link
     if not destination.is_file():
         return None
-    # A local source without a sum may have changed since it was copied: copying it again is the check.
-    if source.url is not None and not remote and source.sha256 is None:
-        return None
-    found = Record(source.url, destination.stat().st_size, sha256_file(destination))
-    problem = expected.problem(found, destination)
-    if problem is None:
-        return found
-    if source.url is None:
+    found = _measured(destination)
+    return found if expected.problem(found, destination) is None else None
+
+
+def _by_itself(name: str, destination: Path, expected: "_Expectation") -> Arrived:
+    """The record of a file that somebody put there by hand."""
+    if not destination.is_file():
+        raise InputError(_by_hand(name, destination))
+    found = _measured(destination)
+    if problem := expected.problem(found, destination):
         raise InputError(f"{destination}: {problem}")
-    return None
+    return found
 
 
-def _fetch(url: str, destination: Path, expected: _Expectation, settings: Download) -> Record:
+def _measured(path: Path) -> Arrived:
+    return Arrived(path.stat().st_size, sha256_file(path), None)
+
+
+def _fetch(url: str, destination: Path, expected: _Expectation, settings: Download) -> Arrived:
+    _make_folder(destination.parent)
     part = destination.with_name(f"{destination.name}.part")
     if expected.sha256 is None:
         # Nothing could tell a file that was put together from two versions: begin anew in every process.
@@ -109,11 +118,11 @@ def _fetch(url: str, destination: Path, expected: _Expectation, settings: Downlo
         require_space(destination.parent, expected.bytes - have, expected.name)
     with Transfer(url, part, expected.bytes, settings.timeout) as transfer:
         transfer.run(settings.retries)
-        problem = expected.problem(Record(url, transfer.size, transfer.sha256), part)
+        problem = expected.problem(Arrived(transfer.size, transfer.sha256, None), part)
         if problem and transfer.resumed:
             transfer.discard()  # the pieces may not belong together: once more in one go
             transfer.run(settings.retries)
-        found = Record(url, transfer.size, transfer.sha256)
+        found = Arrived(transfer.size, transfer.sha256, None)
         problem = expected.problem(found, part) or _wrong_kind(part, destination.name)
         if problem:
             transfer.discard()
@@ -125,29 +134,26 @@ def _fetch(url: str, destination: Path, expected: _Expectation, settings: Downlo
     return found
 
 
-def _copy(url: str, path: Path, destination: Path, expected: _Expectation) -> Record:
-    require_space(destination.parent, path.stat().st_size, expected.name)
-    digest, size = hashlib.sha256(), 0
-    with atomic_path(destination) as temporary:
-        with temporary.open("wb") as file:
-            for block in _blocks(path):
-                file.write(block)
-                digest.update(block)
-                size += len(block)
-        found = Record(url, size, digest.hexdigest())
-        problem = expected.problem(found, temporary) or _wrong_kind(temporary, destination.name)
-        if problem:
-            raise InputError(f"{expected.name}: {path}: {problem}")
-    return found
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
+def _link(path: Path, destination: Path, expected: "_Expectation") -> Arrived:
+    """A local file is read where it lies."""
     try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block
+        found = _measured(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    problem = expected.problem(found, path) or _wrong_kind(path, destination.name)
+    if problem:
+        raise InputError(f"{expected.name}: {path}: {problem}")
+    inside = path.resolve().is_relative_to(Path.cwd())
+    target = os.path.relpath(path.resolve(), destination.parent.resolve()) if inside else path.resolve()
+    temporary = destination.with_name(f".{destination.name}.tmp")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(destination)
+    except OSError as error:
+        raise StepError(f"cannot write {destination}: {error.strerror or error}") from error
+    return found
 
 
 def _local(name: str, url: str) -> Path:
@@ -180,12 +186,15 @@ def _wrong_kind(path: Path, name: str) -> str | None:
     return None
 
 
-def _read_record(path: Path) -> Record | None:
-    if not path.is_file():
-        return None
+def read_arrived(path: Path) -> Arrived:
+    """Read the record of a download.
+
+    Raises:
+        InputError: it is none.
+    """
     value = read_json(path)
     try:
-        return Record(value["url"], int(value["bytes"]), str(value["sha256"]))
+        return Arrived(int(value["bytes"]), str(value["sha256"]), value["origin"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a download record; delete it and download again") from error
 

@@ -169,5 +169,7 @@ def file_of(split: str) -> str:
     """
     match = re.fullmatch(r"dev(_cn)?(_v11)?", split)
     if match is None:
-        raise InputError(f"params.yaml: mmbench has no split {split!r}: there are dev, dev_v11, dev_cn and dev_cn_v11")
+        raise InputError(
+            f"params.yaml: mmbench has no split {split!r}: there are dev, dev_v11, dev_cn and dev_cn_v11"
+        )
     return f"MMBench_DEV_{'CN' if match[1] else 'EN'}{'_V11' if match[2] else ''}.tsv"

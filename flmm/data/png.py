@@ -15,7 +15,15 @@ from pydantic import TypeAdapter
 
 from flmm.data.archives import find_tree, read_file
 from flmm.data.coco import Panoptic, segment_union
-from flmm.data.readers import EVALUATION_IMAGE, NO_TARGET, NO_WORDS, NOT_A_NOUN, ZERO_AREA, Files, GroundingReader
+from flmm.data.readers import (
+    EVALUATION_IMAGE,
+    NO_TARGET,
+    NO_WORDS,
+    NOT_A_NOUN,
+    ZERO_AREA,
+    Files,
+    GroundingReader,
+)
 from flmm.data.sample import Sample, Target, Utterance, encode_rle
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError

@@ -52,7 +52,9 @@ def prepare(
 
 
 def _images(parts: Sequence[Path]) -> set[int]:
-    return {image for part in parts for image in read_table(part, columns=["image_id"])["image_id"].to_pylist()}
+    return {
+        image for part in parts for image in read_table(part, columns=["image_id"])["image_id"].to_pylist()
+    }
 
 
 def _overlap(opened: GroundingReader, evaluation: Set[int], counts: dict[str, Any]) -> dict[str, int]:

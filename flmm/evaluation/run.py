@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.backbones import load
 from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import head_sizes, read_answers, read_manifest

@@ -33,7 +33,9 @@ class Hashes:
 
     def folder(self, folder: Path) -> str:
         """One hash over the names and contents of all files below ``folder``."""
-        files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+        files = sorted(
+            path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        )
         return sha256_of([(path.relative_to(folder).as_posix(), self.file(path)) for path in files])
 
     def code(self, path: Path) -> tuple[str, list[str]]:
@@ -90,7 +92,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 def _is_docstring(node: ast.stmt) -> bool:
     return (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
     )
-
-

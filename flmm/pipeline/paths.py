@@ -42,9 +42,9 @@ def embed_shards(segmenter: str, key: str, archive: str) -> Path:
     return Path("cache/embed") / segmenter / key / archive
 
 
-def checkpoints(backbone: str, key: str) -> Path:
-    """Folder from which a killed training goes on: cache, removed when the training ends."""
-    return Path("cache/train") / backbone / key
+def checkpoints(backbone: str) -> Path:
+    """Folder from which a killed training goes on, by its key: cache, removed when the training ends."""
+    return Path("cache/train") / backbone
 
 
 def embed_pointer(params: Params, archive: str) -> Path:

@@ -80,8 +80,9 @@ class Graph:
         """The parts that heads are trained on; none where every head is imported."""
         if not self.trained:
             return []
+        spoken = {entry.reader for entry in map(benchmark, names()) if entry.words == "spoken"}
         return [part for part, (dataset, split) in self._all_parts.items()
-                if split == paths.TRAIN and self.params.active.datasets[dataset].reader in _spoken_readers()]  # fmt: skip
+                if split == paths.TRAIN and self.params.active.datasets[dataset].reader in spoken]  # fmt: skip
 
     @cached_property
     def leaking_parts(self) -> list[str]:
@@ -91,7 +92,9 @@ class Graph:
         """
         trained = {self.place(part)[0] for part in self.training_parts}
         return [
-            part for part, (name, split) in self._all_parts.items() if name in trained and split != paths.TRAIN
+            part
+            for part, (name, split) in self._all_parts.items()
+            if name in trained and split != paths.TRAIN
         ]
 
     @cached_property
@@ -178,6 +181,10 @@ class Graph:
             found += [Step("count", name), *self.drawn(name)]
         return [*found, REPORT, TRACK]
 
+    @cached_property
+    def _asked(self) -> frozenset[Step]:
+        return frozenset(self.results)
+
     def head(self, backbone: str) -> Step:
         """The step that a backbone's head comes from."""
         return Step("train" if backbone in self.trained else "import", backbone)
@@ -189,7 +196,11 @@ class Graph:
 
     def drawn(self, backbone: str) -> list[Step]:
         """The pictures of the benchmarks with masks."""
-        return [Step("overlays", backbone, name) for name, entry in self.benchmarks.items() if entry.words != "asked"]
+        return [
+            Step("overlays", backbone, name)
+            for name, entry in self.benchmarks.items()
+            if entry.words != "asked"
+        ]
 
     def reads(self, step: Step) -> list[Step]:
         """The steps whose files a step reads.
@@ -197,11 +208,12 @@ class Graph:
         Raises:
             InputError: the params ask for no such step.
         """
-        try:
-            read = getattr(self, f"_{step.name}")
-        except AttributeError as error:
-            raise InputError(f"unknown step {step.name!r}") from error
-        found: list[Step] = read(step)
+        if step.name not in VOLATILE and step not in self._asked:
+            others = [str(found) for found in self.results if found.name == step.name]
+            raise InputError(
+                f"params.yaml asks for no `{step}`; it asks for: {', '.join(others) or 'none of these'}"
+            )
+        found: list[Step] = getattr(self, f"_{step.name}")(step)
         return list(dict.fromkeys(found))
 
     def _generate(self, step: Step) -> list[Step]:
@@ -224,7 +236,7 @@ class Graph:
         return [
             *(Step("prepare", item=part) for part in self.embedded_parts(step.item)),
             *_downloads([step.item]),
-            *self._segmenter(),
+            *self.segmenter_source(),
         ]
 
     def embedded_parts(self, archive: str) -> list[str]:
@@ -237,18 +249,18 @@ class Graph:
 
     def _train(self, step: Step) -> list[Step]:
         extracted = [Step("extract", step.backbone, part) for part in self.training_parts]
-        return [*extracted, *self._embeddings(self.training_parts), *self._segmenter()]
+        return [*extracted, *self._embeddings(self.training_parts), *self.segmenter_source()]
 
     def _import(self, step: Step) -> list[Step]:
         source = self.params.head_source(step.backbone)
-        return [*_downloads([source] if source else []), *self._segmenter()]
+        return [*_downloads([source] if source else []), *self.segmenter_source()]
 
     def _select(self, step: Step) -> list[Step]:
         return [Step("extract", step.backbone, part) for part in self.training_parts]
 
     def _evaluate(self, step: Step) -> list[Step]:
         parts, words = self.parts_of(step.item), benchmark(step.item).words
-        head = [self.head(step.backbone), *self._segmenter()]
+        head = [self.head(step.backbone), *self.segmenter_source()]
         if words == "spoken":
             extracted = [Step("extract", step.backbone, part) for part in parts]
             return [*extracted, *self._embeddings(parts), *head, *self.selection(step.backbone)]
@@ -267,7 +279,12 @@ class Graph:
         each = [
             step
             for name in self.params.backbones
-            for step in (self.head(name), *self._count(Step("count", name)), Step("count", name), *self.drawn(name))
+            for step in (
+                self.head(name),
+                *self._count(Step("count", name)),
+                Step("count", name),
+                *self.drawn(name),
+            )
         ]
         return [*prepared, *each]
 
@@ -280,14 +297,11 @@ class Graph:
     def _embeddings(self, parts: Iterable[str]) -> list[Step]:
         return [Step("embed", item=name) for part in parts for name in self.files_of(part).pictures]
 
-    def _segmenter(self) -> list[Step]:
+    def segmenter_source(self) -> list[Step]:
+        """The download of the segmenter, where it is one."""
         checkpoint = self.params.active.segmenter.checkpoint
         return _downloads([checkpoint]) if checkpoint in self.params.sources else []
 
 
 def _downloads(sources: Iterable[str]) -> list[Step]:
     return [Step("download", item=source) for source in sources]
-
-
-def _spoken_readers() -> set[str]:
-    return {entry.reader for entry in map(benchmark, names()) if entry.words == "spoken"}

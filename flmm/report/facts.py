@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.files import read_json, sha256_of
 from flmm.params import Params
 from flmm.report import labels

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.heads.names import COARSE, REFINED

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.params import Params

@@ -9,34 +9,35 @@ from typing import Any
 from torch import nn
 
 from flmm.errors import InputError
-from flmm.files import sha256_file, sha256_of, write_json, write_text
+from flmm.files import write_json, write_text
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter, load_segmenter
-from flmm.keys import code_hash
 from flmm.params import Params
-from flmm.paths import raw
 from flmm.training.checkpoints import Checkpoints, Record
 from flmm.training.images import TrainingImages
 from flmm.training.progress import OnStep
 from flmm.training.trainer import LOSSES, Trainer, make_accelerator
 
 FINAL_STEPS = 50  # the summary's final losses are means over this many last steps
-PACE = {"checkpoint_every", "workers"}  # settings that cannot change a result: a run resumes across them
 
 
 def train(
     params: Params,
     backbone_name: str,
     manifests: Sequence[Path],
-    embed_manifest: Path,
+    embed_manifests: Sequence[Path],
     out: Path,
+    *,
+    key: str,
+    checkpoints: Path,
+    raw: Path,
     on_step: OnStep | None = None,
 ) -> None:
     """Train a head; writes ``head.safetensors``, ``curves.jsonl``, ``summary.json``, ``timing.json``.
 
-    A killed run goes on from its last checkpoint (``out/checkpoints``) and ends with the same bytes, except
-    for ``timing.json``. ``on_step`` gets each step's record as it comes and may fail without harm. Runs on
+    ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
+    ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record as it comes and may fail without harm. Runs on
     the processes and devices that accelerate finds.
 
     Raises:
@@ -44,9 +45,9 @@ def train(
         StepError: the loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
-    images = TrainingImages(manifests, embed_manifest, backbone_name)
-    segmenter = load_segmenter(params.active.segmenter, raw(params))
-    _check_embeddings(images, segmenter, embed_manifest)
+    images = TrainingImages(manifests, embed_manifests, backbone_name)
+    segmenter = load_segmenter(params.active.segmenter, raw)
+    _check_embeddings(images, segmenter)
     config = _head_config(params, backbone_name, images, segmenter)
     head = build_head(
         params.train.head,
@@ -58,30 +59,29 @@ def train(
     )
     accelerator = make_accelerator(params.train)
     trainer = Trainer(params.train, params.seed, head, images, accelerator)
-    key = _run_key(params, backbone_name, manifests, embed_manifest)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
-        checkpoints = Checkpoints(out / "checkpoints", key)
-        done, state = checkpoints.resume()
+        kept = Checkpoints(checkpoints, key)
+        done, state = kept.resume()
     accelerator.wait_for_everyone()
-    trainer.run(checkpoints, state, on_step)
+    trainer.run(kept, state, on_step)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        records = checkpoints.records()
+        records = kept.records()
         save_head(out / "head.safetensors", head, config)
         write_text(out / "curves.jsonl", "".join(json.dumps(record) + "\n" for record in records))
         write_json(out / "summary.json", _summary(params, key, head, images, records))
         timing = {"seconds": round(time.perf_counter() - started, 2), "steps": len(trainer.plan) - done}
         where = {"device": str(accelerator.device), "processes": accelerator.num_processes}
         write_json(out / "timing.json", timing | {"resumed_after_step": done} | where)
-        checkpoints.remove()
+        kept.remove()
 
 
-def _check_embeddings(images: TrainingImages, segmenter: Segmenter, embed_manifest: Path) -> None:
-    found = (images.embeddings.manifest.channels, images.embeddings.manifest.side)
+def _check_embeddings(images: TrainingImages, segmenter: Segmenter) -> None:
+    found = (images.embeddings.channels, images.embeddings.side)
     wanted = (segmenter.channels, segmenter.embedding_side)
     if found != wanted:
         raise InputError(
-            f"{embed_manifest}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
+            f"{images.embeddings.where}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
             f"{wanted[0]}, {wanted[1]}; run embed again"
         )
 
@@ -98,20 +98,6 @@ def _head_config(
         hidden_width=images.hidden_width,
         base_channels=params.train.head.base_channels,
         upsample=params.train.head.upsample,
-    )
-
-
-def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embed_manifest: Path) -> str:
-    """What a checkpoint belongs to: a SHA-256 over everything that decides the trained weights."""
-    return sha256_of(
-        {
-            "train": params.train.model_dump(exclude=PACE),
-            "seed": params.seed,
-            "backbone": backbone_name,
-            "segmenter": params.active.segmenter.model_dump(),
-            "data": [sha256_file(path) for path in (*manifests, embed_manifest)],
-            "code": code_hash("train"),
-        }
     )
 
 

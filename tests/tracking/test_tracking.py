@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.errors import StepError
 from flmm.files import write_json, write_text
 from flmm.params import Params, load_params

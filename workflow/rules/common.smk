@@ -1,12 +1,17 @@
-# What all rules share: the checked params, the keys of flmm/keys.py and the names of parts. No rule.
+# What all rules share: the checked params, the step graph and what of it has to run. No rule.
+import functools
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
-from flmm import keys, paths
 from flmm.errors import InputError
 from flmm.params import load_params
+from flmm.pipeline.outputs import outputs, targets
+from flmm.pipeline.preflight import preflight
+from flmm.pipeline.state import CHANGED, State
+from flmm.pipeline.steps import GENERATE, Graph, Step
 
 
 envvars:
@@ -20,26 +25,39 @@ os.environ.setdefault("DO_NOT_TRACK", "true")
 
 try:
     P = load_params()
+    GRAPH = Graph(P)
 except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)
 
-SOURCES = list(P.active.sources)
-GROUNDING = paths.grounding_parts(P)
-REASONING = paths.reasoning_parts(P)
-QUESTIONS = paths.question_parts(P)
-BENCHMARKS = paths.benchmarks(P)
-TRAIN_PARTS = [part for part in GROUNDING if part.endswith("-train")]
 
-MIRROR = str(paths.mirror())
-RAW = expand("data/raw/{suite}/{source}", suite=P.suite, source=SOURCES)
-SAMPLES = [str(paths.samples(P, part)) for part in GROUNDING + REASONING + QUESTIONS] + [
-    f"data/samples/{P.suite}/summary.json"
-]
-GROUNDING_SAMPLES = [str(paths.samples(P, part)) for part in GROUNDING]
-EMBED_SHARDS = str(paths.embed_shards(P.active.segmenter.name, keys.embed_key(P)) / "manifest.json")
-EMBED_MANIFEST = f"results/{P.suite}/embed/manifest.json"
-EXTRACT_KEY = {backbone: keys.extract_key(P, backbone) for backbone in P.backbones}
+@functools.cache
+def state():
+    """What has to run, and the sign for it; asked for when Snakemake has read its command line.
+
+    Results carry the key of everything that they depend on, and flmm/pipeline/state.py says which have to be made again.
+    Snakemake's own signs (dates, its memory of params and inputs) would only guess at the same: a step that is current
+    has no inputs, one that is not has one that is newer than everything. What is forced on the command line stays forced,
+    and what follows from it with it.
+    """
+    settings = workflow.dag_settings
+    forced = ["all"] if settings.forceall else list(settings.forcerun)
+    try:
+        found = State(P, forced)
+        if workflow.is_main_process and found.running:
+            preflight(found)
+            CHANGED.parent.mkdir(exist_ok=True)
+            CHANGED.write_text(
+                str(time.time_ns())
+            )  # other content each time: equal content would be no change
+            os.utime(CHANGED, (NEVER, NEVER))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        os._exit(2)  # Snakemake would report an error inside an input function at length
+    return found
+
+
+NEVER = 4_000_000_000  # a date that no result has: in the year 2096
 
 
 # A GPU does one heavy job at a time. Without one, several jobs of one thread each get through more than one job of
@@ -49,34 +67,26 @@ THREADS = 4 if GPU else 1
 TRAIN_THREADS = 4 if GPU else max(1, (os.cpu_count() or 1) // len(P.backbones))
 
 
+def names(values):
+    """A wildcard's values; none at all match nothing."""
+    return "|".join(map(re.escape, values)) or "(?!)"
+
+
 wildcard_constraints:
     suite=P.suite,
-    backbone="|".join(map(re.escape, P.backbones)),
-    source="|".join(map(re.escape, SOURCES)),
-    part="|".join(map(re.escape, GROUNDING)),
-    benchmark="|".join(BENCHMARKS),
-    key="[0-9a-f]{12}",
+    backbone=names(P.backbones),
+    source=names(P.sources),
+    part=names(GRAPH.parts),
+    archive=names(GRAPH.archives),
+    benchmark=names(GRAPH.benchmarks),
 
 
-def mirrored(source):
-    """The mirror's file that a source points to, or nothing for one that comes from elsewhere."""
-    url = P.active.sources[source].url or ""
-    return [url.removeprefix("file:")] if url.startswith(f"file:{MIRROR}/") else []
+def reads(step):
+    """An input function: the files that a step of this name reads, where it has to run."""
 
+    def files(wildcards):
+        given = dict(wildcards)
+        item = next((given[name] for name in ("source", "part", "archive", "benchmark") if name in given), "")
+        return state().inputs(Step(step, given.get("backbone", ""), item))
 
-def extracted(backbone, parts):
-    """The manifests of a backbone's attention shards."""
-    return [
-        str(paths.extract_shards(backbone, EXTRACT_KEY[backbone], part) / "manifest.json") for part in parts
-    ]
-
-
-def benchmark_inputs(wildcards):
-    """What one benchmark reads: maps and embeddings for masks, questions and photographs for answers."""
-    parts = paths.benchmark_parts(P, wildcards.benchmark)
-    if wildcards.benchmark in paths.REASONED:
-        # The training parts' maps choose the localization heads.
-        return [str(paths.samples(P, part)) for part in parts] + extracted(wildcards.backbone, TRAIN_PARTS)
-    if parts:
-        return extracted(wildcards.backbone, parts + TRAIN_PARTS) + [EMBED_SHARDS]
-    return [str(paths.samples(P, part)) for part in QUESTIONS if part.startswith(wildcards.benchmark)]
+    return files

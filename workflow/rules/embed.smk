@@ -1,32 +1,17 @@
-# embed: the frozen SAM sees every image once, for all backbones and epochs
-
-
-localrules:
-    embed_manifest,
+# embed: the frozen SAM sees every image of an archive once, for all backbones and epochs
 
 
 rule embed:
     input:
-        samples=ancient(GROUNDING_SAMPLES),
-        archives=ancient(RAW),
+        reads("embed"),
+    # The shards are in cache/embed, as those of extract.
     output:
-        "cache/embed/{segmenter}/{key}/manifest.json",
+        "results/{suite}/embed/{archive}.json",
     log:
-        "logs/embed/{segmenter}/{key}.log",
+        "logs/{suite}/embed/{archive}.log",
     retries: 1
     threads: THREADS
     resources:
         gpu=GPU,
     shell:
-        "flmm embed 2>&1 | tee {log}"
-
-
-rule embed_manifest:
-    input:
-        EMBED_SHARDS,
-    output:
-        EMBED_MANIFEST,
-    log:
-        f"logs/{P.suite}/embed_manifest.log",
-    shell:
-        "cp {input:q} {output:q} 2> {log}"
+        "flmm embed --archive {wildcards.archive:q} 2>&1 | tee {log}"

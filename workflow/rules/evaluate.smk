@@ -1,40 +1,40 @@
-# evaluate: one job per backbone and benchmark
-
-
-localrules:
-    scores,
+# evaluate: predictions or answers, one job per backbone and benchmark · count: metrics from them · overlays: pictures
 
 
 rule evaluate:
     input:
-        inputs=benchmark_inputs,
-        archives=ancient(RAW),
-        manifest="results/{suite}/{backbone}/extract/manifest.json",
-        head="results/{suite}/{backbone}/train/head.safetensors",
+        reads("evaluate"),
     output:
-        # Written last; predictions, answers and overlays lie beside it, different ones for masks and answers.
-        "results/{suite}/{backbone}/evaluate/{benchmark}/metrics.json",
+        # Written last; predictions or answers lie beside it.
+        "results/{suite}/{backbone}/evaluate/{benchmark}/key.json",
     log:
         "logs/{suite}/{backbone}/evaluate/{benchmark}.log",
     threads: THREADS
     resources:
         gpu=GPU,
-    params:
-        key=keys.step_key(P, "evaluate"),
     shell:
         "flmm evaluate --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} 2>&1 | tee {log}"
 
 
-# All records of one backbone: the one file that DVC asks for.
-rule scores:
+rule count:
     input:
-        expand(
-            "results/{{suite}}/{{backbone}}/evaluate/{benchmark}/metrics.json",
-            benchmark=BENCHMARKS,
-        ),
+        reads("count"),
     output:
-        "results/{suite}/{backbone}/evaluate/metrics.json",
+        "results/{suite}/{backbone}/count/key.json",
+        "results/{suite}/{backbone}/count/metrics.json",
     log:
-        "logs/{suite}/{backbone}/scores.log",
+        "logs/{suite}/{backbone}/count.log",
     shell:
-        "flmm scores --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm count --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+
+
+rule overlays:
+    input:
+        reads("overlays"),
+    output:
+        "results/{suite}/{backbone}/overlays/{benchmark}/key.json",
+        "results/{suite}/{backbone}/overlays/{benchmark}/overlays.json",
+    log:
+        "logs/{suite}/{backbone}/overlays/{benchmark}.log",
+    shell:
+        "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} 2>&1 | tee {log}"

@@ -8,37 +8,24 @@ localrules:
 
 rule report:
     input:
-        scores=expand(
-            "results/{suite}/{backbone}/evaluate/metrics.json",
-            suite=P.suite,
-            backbone=P.backbones,
-        ),
-        curves=expand(
-            "results/{suite}/{backbone}/train/curves.jsonl",
-            suite=P.suite,
-            backbone=P.backbones,
-        ),
-        summary=f"data/samples/{P.suite}/summary.json",
+        reads("report"),
     output:
-        metrics="reports/metrics.json",
-        page="reports/index.html",
+        "reports/key.json",
+        "reports/metrics.json",
+        "reports/index.html",
     log:
         "logs/report.log",
-    params:
-        key=keys.step_key(P, "report"),
     shell:
         "flmm report 2>&1 | tee {log}"
 
 
 rule track:
     input:
-        metrics="reports/metrics.json",
-        page="reports/index.html",
+        reads("track"),
     output:
+        "reports/tracking.key.json",
         "reports/tracking.json",
     log:
         "logs/track.log",
-    params:
-        key=keys.step_key(P, "track"),
     shell:
         "flmm track 2>&1 | tee {log}"

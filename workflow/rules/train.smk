@@ -1,24 +1,51 @@
-# train: one head per backbone, from the cached maps; no LMM is loaded
+# train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
+# the baseline's attention heads
 
 
 rule train:
     input:
-        manifest="results/{suite}/{backbone}/extract/manifest.json",
-        embed=EMBED_MANIFEST,
-        shards=lambda wildcards: extracted(wildcards.backbone, TRAIN_PARTS) + [EMBED_SHARDS],
+        reads("train"),
     output:
-        head="results/{suite}/{backbone}/train/head.safetensors",
-        curves="results/{suite}/{backbone}/train/curves.jsonl",
-        summary="results/{suite}/{backbone}/train/summary.json",
-        timing="results/{suite}/{backbone}/train/timing.json",
+        "results/{suite}/{backbone}/train/key.json",
+        "results/{suite}/{backbone}/train/head.safetensors",
+        "results/{suite}/{backbone}/train/summary.json",
+        "results/{suite}/{backbone}/train/curves.jsonl",
+        "results/{suite}/{backbone}/train/timing.json",
     log:
         "logs/{suite}/{backbone}/train.log",
+    wildcard_constraints:
+        backbone=names(GRAPH.trained),
     # The longest jobs come first: what is left when they are done is short and fills all cores.
     priority: 1
     threads: TRAIN_THREADS
     resources:
         gpu=GPU,
-    params:
-        key=keys.step_key(P, "train"),
     shell:
         "flmm train --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+
+
+rule import_head:
+    input:
+        reads("import"),
+    output:
+        "results/{suite}/{backbone}/train/key.json",
+        "results/{suite}/{backbone}/train/head.safetensors",
+        "results/{suite}/{backbone}/train/summary.json",
+    log:
+        "logs/{suite}/{backbone}/import.log",
+    wildcard_constraints:
+        backbone=names(name for name in P.backbones if name not in GRAPH.trained),
+    shell:
+        "flmm import --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+
+
+rule select:
+    input:
+        reads("select"),
+    output:
+        "results/{suite}/{backbone}/select/key.json",
+        "results/{suite}/{backbone}/select/heads.json",
+    log:
+        "logs/{suite}/{backbone}/select.log",
+    shell:
+        "flmm select --backbone {wildcards.backbone:q} 2>&1 | tee {log}"

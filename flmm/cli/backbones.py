@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flmm.context import params_path
+from flmm.cli.context import params_path
 from flmm.errors import InputError, StepError
 from flmm.params import BackboneEntry, load_params
 

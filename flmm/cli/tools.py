@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from flmm import paths
-from flmm.context import BackboneName, check_backbone, params_of, params_path
+from flmm.cli.context import BackboneName, params_of, params_path
 from flmm.errors import InputError
-from flmm.params import BackboneEntry, load_params
+from flmm.params import load_params
+from flmm.pipeline import paths
 
 app = typer.Typer()
 
@@ -35,31 +35,20 @@ def plan(
     run(params, Console(width=None if sys.stdout.isatty() else 160))
 
 
-@app.command("import-checkpoint")
-def import_checkpoint(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A published F-LMM checkpoint: .pth or .safetensors.")],
-    backbone: BackboneName,
-) -> None:
-    """Take a published checkpoint as the backbone's head: `evaluate` works on it without training."""
-    from flmm.heads.published import import_checkpoint as run
-    from flmm.heads.segmenter import load_segmenter
+@app.command()
+def record(context: typer.Context) -> None:
+    """After `snakemake`: tell DVC that the results are current."""
+    from flmm.pipeline.bookkeeping import record as run
 
-    params = params_of(context)
-    check_backbone(params, backbone)
-    target = paths.results(params, backbone, "train") / "head.safetensors"
-    segmenter = params.active.segmenter
-    sam = load_segmenter(segmenter, paths.raw(params))
-    config = run(
-        file,
-        target,
-        backbone=backbone,
-        segmenter=segmenter.name,
-        sam=sam,
-        upsample=params.train.head.upsample,
-        grids=_grids_by_layer(params.catalogue[backbone]),
-    )
-    typer.echo(f"{target}: {config.channels} channels, {config.layers} layers, U-Net {config.base_channels}")
+    run(params_of(context))
+
+
+@app.command()
+def keys(context: typer.Context) -> None:
+    """Write every step's own key to results/SUITE/keys, by which DVC sees what an edit changes."""
+    from flmm.pipeline.bookkeeping import write_keys
+
+    write_keys(params_of(context))
 
 
 @app.command("export-checkpoint")
@@ -70,28 +59,14 @@ def export_checkpoint(
 ) -> None:
     """Write a trained head in the published layout, bit for bit."""
     from flmm.heads.published import export_checkpoint as run
+    from flmm.imported import grids_by_layer
 
     params = params_of(context)
-    check_backbone(params, backbone)
-    grids = _grids_by_layer(params.catalogue[backbone])
-    run(paths.results(params, backbone, "train") / "head.safetensors", file, backbone=backbone, grids=grids)
+    if backbone not in params.backbones:
+        raise InputError(f"unknown backbone {backbone!r}; params.yaml runs: {', '.join(params.backbones)}")
+    grids = grids_by_layer(params.catalogue[backbone])
+    run(paths.head(params, backbone), file, backbone=backbone, grids=grids)
     typer.echo(f"{file}: written")
-
-
-def _grids_by_layer(entry: BackboneEntry) -> int:
-    """How many grids' maps the authors' heads of this family take side by side, layer by layer; else 1."""
-    from flmm.backbones.registry import family
-    from flmm.contract.facts import facts
-
-    if not family(entry.family).published_by_layer:
-        return 1
-    found = facts(entry)
-    if found is None:
-        raise InputError(
-            f"{entry.model}: its configuration is not on this machine, and it tells the order of a head's channels; "
-            "load the model once (flmm backbones check)"
-        )
-    return len(found.grids)
 
 
 @app.command()

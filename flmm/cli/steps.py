@@ -1,0 +1,268 @@
+"""One subcommand per step, with the step's name: what Snakemake's rules call. No logic: paths in, one function called.
+
+Nothing heavy (torch, transformers, mlflow) is imported before a command needs it, because Snakemake starts one
+process per job.
+"""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flmm.cli.context import ArchiveName, BackboneName, BenchmarkName, PartName, SourceName, params_of
+from flmm.errors import InputError
+from flmm.files import write_json
+from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.pipeline.keys import Keys
+from flmm.pipeline.running import step_runs
+from flmm.pipeline.steps import GENERATE, REPORT, TRACK, Graph, Step
+
+app = typer.Typer()
+
+
+@app.command()
+def generate(context: typer.Context) -> None:
+    """Write the suite's mirror of upstream files, where the suite has a generator."""
+    from flmm.shapes.mirror import generate as run
+
+    params = params_of(context)
+    sizes = params.active.generate
+    if sizes is None:
+        raise InputError(
+            f"params.yaml: suite {params.suite} has no generator (suites.{params.suite}.generate)"
+        )
+    with step_runs(params, GENERATE):
+        run(
+            paths.mirror(),
+            train_images=sizes.train_images,
+            evaluation_images=sizes.evaluation_images,
+            seed=params.seed,
+        )
+
+
+@app.command()
+def download(context: typer.Context, source: SourceName) -> None:
+    """Fetch one upstream file, or link a local one, and check it."""
+    from flmm.data.download import download as run
+
+    params = params_of(context)
+    keys = Keys(_graph_with(params, source))
+    entry = params.sources[source]
+    run(source, entry, paths.raw(params) / source, params.download, keys.origin(source))
+
+
+@app.command()
+def digest(context: typer.Context, source: SourceName) -> None:
+    """Write down what one upstream file is: all that is versioned of it."""
+    params = params_of(context)
+    keys = Keys(_graph_with(params, source))
+    file = paths.raw(params) / source
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; run `flmm download --source {source}` first")
+    record = {"bytes": file.stat().st_size, "sha256": keys.hashes.file(file), "origin": keys.origin(source)}
+    write_json(paths.digest(params, source), record)
+    keys.hashes.save()
+
+
+@app.command()
+def prepare(context: typer.Context, part: PartName) -> None:
+    """Turn upstream files into the samples or questions of one part."""
+    from flmm.data.prepare import prepare as run
+
+    params = params_of(context)
+    with step_runs(params, Step("prepare", item=part)) as running:
+        graph = running.keys.graph
+        dataset, split = graph.place(part)
+        leaking = graph.leaking_parts if part in graph.training_parts else []
+        evaluation = [paths.samples(params, name) for name in leaking]
+        run(
+            params,
+            dataset,
+            split,
+            raw=paths.raw(params),
+            out=paths.samples(params, part),
+            evaluation=evaluation,
+        )
+
+
+@app.command()
+def embed(context: typer.Context, archive: ArchiveName) -> None:
+    """Embed the images of one archive with the frozen SAM; those that are there stay."""
+    from flmm.embed import embed as run
+
+    params = params_of(context)
+    with step_runs(params, Step("embed", item=archive)) as running:
+        samples = [paths.samples(params, part) for part in running.keys.graph.embedded_parts(archive)]
+        key = str(running.keys.store(archive))
+        folder = paths.embed_shards(params.active.segmenter.name, key, archive)
+        manifest = run(params, archive.removesuffix(".zip"), samples, paths.raw(params), folder, key)
+        running.facts = {"store": key, "rows": manifest.images, "images_sha256": manifest.images_sha256}
+
+
+@app.command()
+def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> None:
+    """Let a frozen LMM speak one part and keep its attention."""
+    from flmm.extract import extract as run
+
+    params = params_of(context)
+    with step_runs(params, Step("extract", backbone, part)) as running:
+        folder = paths.extract_shards(backbone, running.key, part)
+        manifest = run(
+            params, backbone, part, paths.samples(params, part), paths.raw(params), folder, running.key
+        )
+        running.facts = {
+            "rows": manifest.rows,
+            "answers": manifest.answers,
+            "channels": manifest.channels,
+            "processor_hash": manifest.processor_hash,
+            "formats": asdict(manifest.formats),
+        }
+
+
+@app.command()
+def train(context: typer.Context, backbone: BackboneName) -> None:
+    """Train one backbone's head on its cached attention."""
+    from flmm.tracking.live import LiveCurves
+    from flmm.training import train as run
+
+    params = params_of(context)
+    step = Step("train", backbone)
+    with step_runs(params, step) as running, LiveCurves(params, backbone) as curves:
+        graph = running.keys.graph
+        run(
+            params,
+            backbone,
+            [_maps(running.keys, backbone, part) for part in graph.training_parts],
+            _embeddings(running.keys, graph.training_parts),
+            paths.results(params, backbone, "train"),
+            key=running.key,
+            checkpoints=paths.checkpoints(backbone),
+            raw=paths.raw(params),
+            on_step=curves.add,
+        )
+
+
+@app.command("import")
+def import_(context: typer.Context, backbone: BackboneName) -> None:
+    """Take the published head that the backbone's entry names, instead of training one."""
+    from flmm.imported import import_head as run
+
+    params = params_of(context)
+    source = params.head_source(backbone)
+    if source is None:
+        raise InputError(f"params.yaml: catalogue.{backbone} names no published head (docs/checkpoints.md)")
+    with step_runs(params, Step("import", backbone)):
+        raw = paths.raw(params)
+        run(params, backbone, raw / source, raw, paths.results(params, backbone, "train"))
+
+
+@app.command()
+def select(context: typer.Context, backbone: BackboneName) -> None:
+    """Choose the attention heads of the baseline without training."""
+    from flmm.evaluation.select import select as run
+
+    params = params_of(context)
+    with step_runs(params, Step("select", backbone)) as running:
+        maps = [_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
+        run(params, maps, paths.results(params, backbone, "select"))
+
+
+@app.command()
+def evaluate(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
+    """Predict one backbone's masks or answers of one benchmark."""
+    from flmm.evaluation import evaluate as run
+
+    params = params_of(context)
+    with step_runs(params, Step("evaluate", backbone, benchmark)) as running:
+        graph = running.keys.graph
+        parts = graph.parts_of(benchmark)
+        spoken = graph.benchmarks[benchmark].words == "spoken"
+        selected = paths.results(params, backbone, "select") / "heads.json"
+        run(
+            params,
+            backbone,
+            benchmark,
+            head=paths.head(params, backbone),
+            maps={part: _maps(running.keys, backbone, part) for part in parts} if spoken else {},
+            embeddings=_embeddings(running.keys, parts) if spoken else [],
+            samples={part: paths.samples(params, part) for part in parts},
+            selected=selected if graph.selection(backbone) else None,
+            raw=paths.raw(params),
+            out=paths.evaluated(params, backbone, benchmark),
+        )
+
+
+@app.command()
+def count(context: typer.Context, backbone: BackboneName) -> None:
+    """Count one backbone's predictions and answers: every metric, in seconds."""
+    from flmm.evaluation.count import count as run
+
+    params = params_of(context)
+    with step_runs(params, Step("count", backbone)) as running:
+        tables = {name: paths.evaluated(params, backbone, name) for name in running.keys.graph.benchmarks}
+        run(params, backbone, tables, paths.results(params, backbone, "count"))
+
+
+@app.command()
+def overlays(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
+    """Draw one backbone's masks of one benchmark over their photographs."""
+    from flmm.evaluation.overlays import overlays as run
+
+    params = params_of(context)
+    with step_runs(params, Step("overlays", backbone, benchmark)):
+        predictions = paths.evaluated(params, backbone, benchmark)
+        out = paths.overlays(params, backbone, benchmark)
+        run(params, backbone, benchmark, predictions, paths.raw(params), out)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    show: Annotated[bool, typer.Option("--show", help="Only print the table of the last report.")] = False,
+) -> None:
+    """Write reports/metrics.json and the page; or print its table."""
+    params = params_of(context)
+    if not show:
+        from flmm.report import build
+
+        with step_runs(params, REPORT):
+            build(params, out=paths.reports())
+        return
+    from flmm.report.table import print_table
+
+    print_table(paths.reports() / "metrics.json")
+    typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
+    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")
+
+
+@app.command()
+def track(context: typer.Context) -> None:
+    """Build or complete the MLflow runs from the result files."""
+    from flmm.tracking.track import track as run
+
+    params = params_of(context)
+    with step_runs(params, TRACK):
+        run(params, reports=paths.reports())
+
+
+def _graph_with(params: Params, source: str) -> Graph:
+    if source not in params.sources:
+        raise InputError(f"unknown source {source!r}; suite {params.suite} has: {', '.join(params.sources)}")
+    return Graph(params)
+
+
+def _maps(keys: Keys, backbone: str, part: str) -> Path:
+    key = keys.known(Step("extract", backbone, part))
+    return paths.extract_shards(backbone, key, part) / "manifest.json"
+
+
+def _embeddings(keys: Keys, parts: list[str]) -> list[Path]:
+    name = keys.params.active.segmenter.name
+    archives = sorted({archive for part in parts for archive in keys.graph.files_of(part).pictures})
+    return [
+        paths.embed_shards(name, str(keys.store(archive)), archive) / "manifest.json" for archive in archives
+    ]

@@ -1,0 +1,93 @@
+"""What DVC needs to know: the steps' own keys, as files, and that Snakemake's results are current (``flmm record``).
+
+Snakemake needs nothing: every result carries its key (``flmm.pipeline.state``), also one that DVC restored.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from flmm.errors import StepError
+from flmm.files import write_json
+from flmm.params import Params
+from flmm.pipeline.keys import Keys
+from flmm.pipeline.state import State
+from flmm.pipeline.steps import GENERATE, Graph, Step
+
+# Steps that one stage of dvc.yaml runs together.
+STAGES = {"digest": "download", "import": "train"}
+BY_BENCHMARK = frozenset({"evaluate"})
+
+
+def write_keys(params: Params) -> None:
+    """Write ``results/<suite>/keys/<stage>…json``: per step what its own values and code are.
+
+    Not cumulative: DVC looks at the files that a stage reads by itself.
+    """
+    keys = Keys(Graph(params))
+    folder = Path("results") / params.suite / "keys"
+    found: dict[Path, dict[str, Any]] = {}
+    for step in keys.graph.results:
+        found.setdefault(folder / _file(step), {})[str(step)] = _own(keys, step)
+    if params.active.generate is not None:
+        found[folder / "download.json"]["generate"] = keys.own(GENERATE)
+    for path in set(folder.rglob("*.json")) - set(found):
+        path.unlink()
+    for path, content in found.items():
+        write_json(path, content)
+    keys.hashes.save()
+
+
+def stage_of(step: Step) -> str:
+    """The stage of dvc.yaml that runs a step."""
+    return STAGES.get(step.name, step.name)
+
+
+def _file(step: Step) -> Path:
+    name = Path(stage_of(step)) / step.backbone if step.backbone else Path(stage_of(step))
+    name = name / step.item if step.name in BY_BENCHMARK else name
+    return name.with_name(f"{name.name}.json")
+
+
+def _own(keys: Keys, step: Step) -> Any:
+    if step.name != "digest":
+        return keys.own(step)
+    entry = keys.params.sources[step.item]
+    return [entry.url, entry.sha256]
+
+
+def record(params: Params) -> None:
+    """After ``snakemake``: write what is there into dvc.lock.
+
+    Raises:
+        StepError: some results are not current, or DVC cannot write (says what it said).
+    """
+    state = State(params)
+    waiting = [step for step in state.graph.results if state.is_stale(step)]
+    if waiting:
+        raise StepError(f"{len(waiting)} steps have to run, such as `{waiting[0]}`; run `snakemake` first")
+    write_keys(params)
+    # `dvc commit` would copy the results once more to relink them.
+    done = _dvc("commit", "--force", "--no-relink", "--quiet")
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip() or "it said nothing"
+        hint = "" if Path(".git").exists() or _is_in_git() else _NO_GIT
+        raise StepError(f"dvc commit failed: {said}{hint}")
+
+
+_NO_GIT = (
+    "; this folder is no git repository (a downloaded archive?): DVC needs one: run `git init`, or use the results "
+    "without DVC: they are complete"
+)
+
+
+def _is_in_git() -> bool:
+    asked = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, check=False)
+    return asked.returncode == 0
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).parent / "dvc"  # of this environment, activated or not
+    name = str(program) if program.exists() else "dvc"
+    return subprocess.run([name, *arguments], capture_output=True, text=True, check=False)

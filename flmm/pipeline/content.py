@@ -1,0 +1,133 @@
+"""What decides the content of a step's results, besides the steps that it reads: values of params.yaml, and code.
+
+Not content, and so in no key: devices, workers, rows per shard, the checkpoint interval, how files travel, the list of
+benchmarks, ``trust_remote_code``.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from flmm.benchmarks import benchmark
+from flmm.benchmarks.base import Short
+from flmm.data import datasets
+from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.pipeline.hashes import Hashes
+from flmm.pipeline.steps import Graph, Step
+
+# The modules in which a step's work begins; families, readers and benchmarks come to them by the params.
+ENTRIES: dict[str, tuple[str, ...]] = {
+    "generate": ("flmm.shapes.mirror",),
+    "digest": (),  # a download is its bytes, whatever brought them here
+    "prepare": ("flmm.data.prepare",),
+    "embed": ("flmm.embed",),
+    "extract": ("flmm.extract",),
+    "train": ("flmm.training",),
+    "import": ("flmm.imported",),
+    "select": ("flmm.evaluation.select",),
+    "evaluate": ("flmm.evaluation",),
+    "count": ("flmm.evaluation.count",),
+    "overlays": ("flmm.evaluation.overlays",),
+    "report": ("flmm.report",),
+    "track": ("flmm.tracking.track",),
+}
+FILES = {"report": ("flmm/report/templates",)}
+PACE = {"workers", "checkpoint_every"}
+
+
+def entries(graph: Graph, step: Step) -> list[str]:
+    """The modules that a step begins in, those that its params name included."""
+    found = list(ENTRIES[step.name])
+    if step.name == "prepare":
+        found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
+    if step.name in ("extract", "import") or (
+        step.name == "evaluate" and benchmark(step.item).words != "spoken"
+    ):
+        found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
+    if step.name in ("count", "report"):
+        found += [f"flmm.benchmarks.{name}" for name in graph.benchmarks]
+    return found
+
+
+def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
+    """The values of params.yaml that a step's results depend on, with the hashes of models that they name."""
+    params, suite = graph.params, f"suites.{graph.params.suite}"
+    match step.name:
+        case "generate":
+            return {f"{suite}.generate": _plain(params.active.generate), "seed": params.seed}
+        case "prepare":
+            return _of_part(graph, step.item)
+        case "embed":
+            return {"embed.dtype": params.embed.dtype, f"{suite}.segmenter": _segmenter(params, hashes)}
+        case "extract":
+            return _of_attention(graph, step, hashes)
+        case "train":
+            return {"train": params.train.model_dump(exclude=PACE), "seed": params.seed,
+                    "backbone": step.backbone, f"{suite}.segmenter": _segmenter(params, hashes)}  # fmt: skip
+        case "import":
+            return {"train.head.upsample": params.train.head.upsample, "backbone": step.backbone,
+                    **_model(params, step.backbone, hashes)}  # fmt: skip
+        case "select":
+            return {"select": params.select.model_dump()}
+        case "evaluate":
+            return _of_words(graph, step, hashes)
+        case "overlays":
+            return {"overlays": params.overlays.model_dump()}
+        case "report":
+            return {"report": params.report.model_dump(), "suite": params.suite}
+    return {}
+
+
+def _of_part(graph: Graph, part: str) -> dict[str, Any]:
+    dataset, split = graph.place(part)
+    entry, prepare = graph.params.active.datasets[dataset], graph.params.prepare
+    found = {
+        "prepare.exclude": sorted(prepare.exclude),
+        "dataset": dataset,
+        "split": split,
+        "refs": entry.refs,
+    }
+    if split == paths.TRAIN:
+        found["prepare.exclude_evaluation_images"] = prepare.exclude_evaluation_images
+    return found
+
+
+def _of_attention(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
+    extract = graph.params.extract
+    found = {f"extract.{name}": getattr(extract, name) for name in ("attention", "hidden", "dtype")}
+    if step.item in graph.training_parts:
+        found |= {"extract.train_draws": extract.train_draws, "seed": graph.params.seed}
+    return found | _model(graph.params, step.backbone, hashes)
+
+
+def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
+    params, entry = graph.params, benchmark(step.item)
+    found = {"seed": params.seed, "backbone": step.backbone, "benchmark": step.item}
+    if entry.words == "spoken":
+        return found | {"evaluate.protocols": params.evaluate.protocols}
+    # Prompts as they read, not the code that makes them: it lies beside that which counts.
+    prompt = entry.prompt
+    probes = (Short("{text}"), Short("{text}", "{hint}", ("{A}", "{B}", "{C}")))
+    found["prompt"] = [prompt(probe) for probe in probes] if prompt else []
+    found["evaluate.max_new_tokens"] = params.evaluate.max_new_tokens
+    return found | {"extract.dtype": params.extract.dtype} | _model(params, step.backbone, hashes)
+
+
+def _model(params: Params, backbone: str, hashes: Hashes) -> dict[str, Any]:
+    """A model is what its directory holds; one of the hub is its name and revision."""
+    entry = params.catalogue[backbone]
+    folder = Path(entry.model)
+    content = hashes.folder(folder) if folder.is_dir() else [entry.model, entry.revision]
+    return {"backbone": backbone, "family": entry.family, "model": content}
+
+
+def _segmenter(params: Params, hashes: Hashes) -> dict[str, Any]:
+    """The same for SAM; a checkpoint among the sources is read by way of its download."""
+    segmenter = params.active.segmenter
+    path = Path(segmenter.checkpoint)
+    content = hashes.folder(path) if path.is_dir() else hashes.file(path) if path.is_file() else None
+    return {"name": segmenter.name, "content": content}
+
+
+def _plain(section: Any) -> Any:
+    return None if section is None else section.model_dump()
