@@ -137,7 +137,8 @@ def evaluate(
     benchmark: Annotated[str, typer.Option(help="res, png, reasonseg, viscot, pope or mmbench.")],
 ) -> None:
     """Evaluate one backbone on one benchmark."""
-    from flmm.evaluation import evaluate as run
+    from flmm.benchmarks import benchmark as benchmark_named
+    from flmm.evaluation.run import evaluate as run
 
     params = params_of(context)
     check_backbone(params, backbone)
@@ -145,15 +146,20 @@ def evaluate(
         known = ", ".join(paths.benchmarks(params))
         raise InputError(f"unknown benchmark {benchmark!r}; params.yaml runs: {known}")
     manifests.check_extract_manifest(params, backbone)
+    spoken = benchmark_named(benchmark).words == "spoken"
+    questions = [part for part in paths.question_parts(params) if part.startswith(f"{benchmark}-")]
+    parts = paths.benchmark_parts(params, benchmark) or questions
     run(
         params,
         backbone,
         benchmark,
-        head_path=paths.results(params, backbone, "train") / "head.safetensors",
-        extract_manifests=manifests.benchmark_manifests(params, backbone, benchmark),
-        embed_manifest=manifests.embed_manifest(params),
+        head=paths.trained(params, backbone) / "head.safetensors",
+        maps={part: manifests.shard_manifest(params, backbone, part) for part in parts if spoken},
+        embeddings=manifests.embed_manifest(params) if spoken else None,
+        samples={part: paths.samples(params, part) for part in parts},
+        selected=chosen if (chosen := paths.selected(params, backbone)).exists() else None,
         raw=paths.raw(params),
-        out=paths.results(params, backbone, "evaluate") / benchmark,
+        out=paths.evaluated(params, backbone, benchmark),
     )
 
 
@@ -175,9 +181,7 @@ def report(
     if not show:
         from flmm.report import build
 
-        build(
-            params, results=Path("results"), samples=paths.samples(params, "any").parent, out=Path("reports")
-        )
+        build(params, samples=paths.samples(params, "any").parent, out=Path("reports"))
         return
     from flmm.report.table import print_table
 

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flmm.benchmarks import benchmarks, names
 from flmm.errors import InputError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -63,20 +64,32 @@ class Train(Section):
     workers: Annotated[int, Field(ge=0)]
 
 
-class Localization(Section):
-    """The training-free baseline: how many heads, chosen on how many training phrases."""
+class Select(Section):
+    """The baseline without training: how many attention heads, chosen on how many training phrases."""
 
     heads: PositiveInt
     phrases: PositiveInt
 
 
 class Evaluate(Section):
-    benchmarks: list[Literal["res", "png", "reasonseg", "viscot", "pope", "mmbench"]]
+    benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
-    localization: Localization
-    overlays: Annotated[int, Field(ge=0)]
     max_new_tokens: PositiveInt
     device: Device
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _have_a_file(cls, benchmarks: list[str]) -> list[str]:
+        unknown = [name for name in benchmarks if name not in names()]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: there are {', '.join(names())}")
+        return benchmarks
+
+
+class Overlays(Section):
+    """How many pictures of each benchmark with masks are kept, the worst and the best among them."""
+
+    pictures: Annotated[int, Field(ge=0)]
 
 
 class Report(Section):
@@ -107,9 +120,17 @@ class Source(Section):
 
 
 class Dataset(Section):
-    reader: Literal["refcoco", "png", "reasonseg", "viscot"]
+    reader: str
     refs: str | None
     splits: list[str]
+
+    @field_validator("reader")
+    @classmethod
+    def _serves_a_benchmark(cls, reader: str) -> str:
+        known = sorted({each.reader for each in benchmarks()})
+        if reader not in known:
+            raise ValueError(f"{reader}: no benchmark has this reader; there are {', '.join(known)}")
+        return reader
 
 
 class Suite(Section):
@@ -142,7 +163,9 @@ class Params(Section):
     extract: Extract
     embed: Embed
     train: Train
+    select: Select
     evaluate: Evaluate
+    overlays: Overlays
     report: Report
     suites: dict[Literal["shapes", "paper"], Suite]
     catalogue: dict[str, BackboneEntry]

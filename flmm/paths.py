@@ -79,6 +79,12 @@ def benchmarks(params: Params) -> list[str]:
     return [name for name in params.evaluate.benchmarks if name in questions or benchmark_parts(params, name)]
 
 
+def dataset_and_split(part: str) -> tuple[str, str]:
+    """The two names in ``<dataset>-<split>``; a split's name has no hyphen."""
+    dataset, _, split = part.rpartition("-")
+    return dataset, split
+
+
 def extract_shards(backbone: str, key: str, part: str) -> Path:
     """Folder of one part's attention shards and their ``manifest.json``: cache, not versioned."""
     return Path("cache/extract") / backbone / key / part
@@ -92,3 +98,28 @@ def embed_shards(segmenter: str, key: str) -> Path:
 def results(params: Params, backbone: str, step: str) -> Path:
     """Results of one step of one backbone."""
     return Path("results") / params.suite / backbone / step
+
+
+def trained(params: Params, backbone: str) -> Path:
+    """Folder of a backbone's head, trained or imported, with its summary and curves."""
+    return results(params, backbone, "train")
+
+
+def evaluated(params: Params, backbone: str, benchmark: str) -> Path:
+    """Folder of one benchmark's predictions or answers and its facts."""
+    return results(params, backbone, "evaluate") / benchmark
+
+
+def counted(params: Params, backbone: str) -> Path:
+    """The records of all benchmarks of one backbone."""
+    return results(params, backbone, "count") / "metrics.json"
+
+
+def drawn(params: Params, backbone: str, benchmark: str) -> Path:
+    """Folder of one benchmark's pictures and their list, ``overlays.json``."""
+    return results(params, backbone, "overlays") / benchmark
+
+
+def selected(params: Params, backbone: str) -> Path:
+    """The attention heads that were chosen for the baseline without training."""
+    return results(params, backbone, "select") / "heads.json"

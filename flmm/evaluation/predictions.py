@@ -3,16 +3,19 @@
 Legend: P phrases, h w pixels of the ground truth.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from flmm.cache.reader import CachedAnswer
-from flmm.evaluation import metrics, png, reasonseg, res, viscot
-from flmm.evaluation.records import Record
+from flmm.benchmarks import metrics
+from flmm.data.sample import Sample
+
+if TYPE_CHECKING:  # it brings torch along, which counting and `flmm score` do without
+    from flmm.cache.reader import CachedAnswer
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -41,13 +44,6 @@ PREDICTION_SCHEMA = pa.schema(
         ("category", pa.string()),
     ]
 )
-
-COUNTERS = {
-    "refcoco": res.scores,
-    "png": png.scores,
-    "reasonseg": reasonseg.scores,
-    "viscot": viscot.scores,
-}
 
 
 def prediction_rows(
@@ -107,36 +103,16 @@ def table_of(rows: list[dict[str, object]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
 
 
-def grounding_records(
-    table: pa.Table, *, suite: str, backbone: str, readers: Mapping[str, str], protocols: Sequence[str]
-) -> list[Record]:
-    """Records of every (dataset, split, protocol, head) of a predictions table; protocols are never pooled.
-
-    ``readers``: which kind of benchmark a dataset is (``params.active.datasets[name].reader``).
-    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them.
-    """
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _COUNTED}
-    records: list[Record] = []
-    for dataset, split, spoken, head in sorted(set(zip(*(columns[name] for name in _KEY), strict=True))):
-        wanted = np.ones(table.num_rows, dtype=bool)
-        for name, value in zip(_KEY, (dataset, split, spoken, head), strict=True):
-            wanted &= columns[name] == value
-        chosen = {name: column[wanted] for name, column in columns.items()}
-        for protocol in _counted_as(spoken, protocols):
-            values = COUNTERS[readers[dataset]](chosen, protocol)
-            records += [
-                Record(
-                    suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
-                    protocol=protocol, metric=metric, value=value,
-                )
-                for metric, value in values.items()
-            ]  # fmt: skip
-    return records
+def unit_id(sample: Sample) -> str:
+    """The ``answer_id`` of the one answer to a sample's question."""
+    return f"{sample.sample_id}/answer"
 
 
-_KEY = ("dataset", "split", "protocol", "head")
-_COUNTED = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
-
-
-def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:
-    return protocols if spoken == "both" else [protocol for protocol in protocols if protocol == spoken]
+def counts(sample: Sample, mask: np.ndarray) -> np.ndarray:
+    """What of a predicted mask (h, w) is compared: its box where only a box is annotated, and nothing ignored."""
+    target = sample.targets[0]
+    if target.is_box and mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        mask = np.zeros_like(mask)
+        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return mask & ~target.ignored(sample.height, sample.width) if target.ignore else mask

@@ -18,6 +18,7 @@ from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
 from flmm.heads.model import GroundingHead
 from flmm.heads.segmenter import Segmenter
+from flmm.paths import dataset_and_split
 from flmm.progress import tracked
 
 ANSWER_SCHEMA = pa.schema(
@@ -25,6 +26,7 @@ ANSWER_SCHEMA = pa.schema(
         ("question_id", pa.string()),
         ("group", pa.string()),
         ("category", pa.string()),
+        ("dataset", pa.string()),
         ("split", pa.string()),
         ("text", pa.string()),
         ("options", pa.list_(pa.string())),
@@ -130,14 +132,16 @@ def answer_twice(
 
 
 def answer_rows(
-    backbone: Backbone, split: str, questions: Sequence[Question], answers: Sequence[Answered]
+    backbone: Backbone, part: str, questions: Sequence[Question], answers: Sequence[Answered]
 ) -> list[dict[str, Any]]:
-    """Rows of the answers table."""
+    """Rows of the answers table; ``part`` is ``<dataset>-<split>``."""
+    dataset, split = dataset_and_split(part)
     return [
         {
             "question_id": question.question_id,
             "group": question.group,
             "category": question.category,
+            "dataset": dataset,
             "split": split,
             "text": question.text,
             "options": list(question.options),

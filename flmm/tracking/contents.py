@@ -2,16 +2,19 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from flmm import keys, paths
+from flmm.evaluation.records import read_records
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.params import Params
 
 STEPS = ("prepare", "extract", "embed", "train", "evaluate")
 DIGEST = 36  # characters that MLflow keeps of a dataset's digest
+LONGEST = 200  # characters of a name; a store may take 250, and a name may get a suffix
 NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./ :-]")  # in a metric's or param's name
 
 Point = tuple[int, float]
@@ -62,8 +65,9 @@ def pipeline_key(params: Params, backbone: str) -> str:
 def parent(params: Params, backbone: str, reports: Path) -> Content:
     """The whole configuration with every metric, for comparing backbones."""
     values = {key: value for step in STEPS for key, value in _flat_params(params, step, backbone).items()}
+    origin = _origin(read_json(paths.trained(params, backbone) / "summary.json"))
     return Content(
-        params={"suite": params.suite, "backbone": backbone, **values},
+        params={"suite": params.suite, "backbone": backbone, **values, **origin},
         metrics=_scores(params, backbone),
         data=_sources(params),
         artifacts=[reports / "metrics.json", reports / "index.html"],
@@ -78,7 +82,8 @@ def child(params: Params, backbone: str, step: str) -> Content:
     """
     made = {"prepare": _prepare, "extract": _extract, "embed": _embed, "train": _train, "evaluate": _evaluate}
     content = made[step](params, backbone)
-    return Content(_flat_params(params, step, backbone), content.metrics, content.data, content.artifacts)
+    given = _flat_params(params, step, backbone) | content.params
+    return Content(given, content.metrics, content.data, content.artifacts)
 
 
 def _prepare(params: Params, backbone: str) -> Content:
@@ -102,8 +107,12 @@ def _embed(params: Params, backbone: str) -> Content:
 
 
 def _train(params: Params, backbone: str) -> Content:
-    folder = paths.results(params, backbone, "train")
-    metrics = _numbers(read_json(folder / "summary.json"))
+    folder = paths.trained(params, backbone)
+    summary = read_json(folder / "summary.json")
+    if "imported" in summary:  # a head from elsewhere: nothing was trained, and nothing took time
+        files = [folder / name for name in ("head.safetensors", "summary.json")]
+        return Content(params=_origin(summary), artifacts=files)
+    metrics = _numbers(summary)
     metrics |= _numbers({"seconds": read_json(folder / "timing.json")["seconds"]})
     metrics |= curves((folder / "curves.jsonl").read_text(encoding="utf-8").splitlines())
     files = [folder / name for name in ("head.safetensors", "curves.jsonl", "summary.json", "timing.json")]
@@ -111,10 +120,17 @@ def _train(params: Params, backbone: str) -> Content:
     return Content(metrics=metrics, data=data, artifacts=files)
 
 
+def _origin(summary: dict[str, Any]) -> dict[str, str]:
+    """Where an imported head is from, as params of a run; empty for a trained one."""
+    return {_name(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
+
+
 def _evaluate(params: Params, backbone: str) -> Content:
-    folder = paths.results(params, backbone, "evaluate")
     data = [entry for entry in _parts(params) if entry.context == "evaluation"]
-    return Content(metrics=_scores(params, backbone), data=data, artifacts=[folder])
+    # What was predicted, what it was counted to, what was drawn, and on which attention heads the baseline works.
+    folders = [paths.results(params, backbone, name) for name in ("select", "evaluate", "count", "overlays")]
+    present = [folder for folder in folders if folder.exists()]
+    return Content(metrics=_scores(params, backbone), data=data, artifacts=present)
 
 
 def curves(lines: list[str]) -> dict[str, list[Point]]:
@@ -132,12 +148,9 @@ def step_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _scores(params: Params, backbone: str) -> dict[str, list[Point]]:
-    records = read_json(paths.results(params, backbone, "evaluate") / "metrics.json")
-    fields = ("benchmark", "split", "protocol", "head", "metric")
-    return {
-        _name("/".join(record[field] for field in fields)): [(0, float(record["value"]))]
-        for record in records
-    }
+    records = read_records(paths.counted(params, backbone))
+    places = ["/".join((r.benchmark, r.split, r.protocol, r.head, r.metric)) for r in records]
+    return {name: [(0, record.value)] for name, record in zip(metric_names(places), records, strict=True)}
 
 
 def _sources(params: Params) -> list[Data]:
@@ -183,8 +196,24 @@ def _flat(values: dict[str, Any], separator: str = ".") -> list[tuple[str, Any]]
     return found
 
 
+def metric_names(places: list[str]) -> list[str]:
+    """Names that MLflow takes, in the same order; different places keep different names.
+
+    A category's name may hold anything: signs that MLflow refuses, slashes, or nothing at all.
+    """
+    safe = [_name(place) for place in places]
+    shared = {name for name, count in Counter(safe).items() if count > 1}
+    return [
+        f"{name}-{sha256_of(place)[:8]}" if name in shared and name != place else name
+        for name, place in zip(safe, places, strict=True)
+    ]
+
+
 def _name(name: str) -> str:
-    return NOT_ALLOWED.sub("_", name)
+    """A name that MLflow takes: a relative path whose every part says something, not too long."""
+    parts = [NOT_ALLOWED.sub("_", part).strip() for part in name.split("/")]
+    whole = "/".join(f"_{part}" if part.startswith("..") or not part.strip(".") else part for part in parts)
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 9].rstrip('/. ')}-{sha256_of(name)[:8]}"
 
 
 def _files(path: Path) -> list[Path]:

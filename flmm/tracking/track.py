@@ -123,7 +123,7 @@ def _fill(store: Store, run: Run, content: Content) -> None:
     store.client.log_inputs(run_id, datasets=[_dataset(entry) for entry in content.data])
     for path in content.artifacts:
         if path.is_dir():
-            store.client.log_artifacts(run_id, str(path))
+            store.client.log_artifacts(run_id, str(path), path.name)
         else:
             store.client.log_artifact(run_id, str(path))
 

@@ -3,10 +3,10 @@
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from flmm.data.question import Question
-from flmm.evaluation import metrics
+from flmm.benchmarks import metrics
+from flmm.benchmarks.base import ANSWERS_EQUAL, Asked, Benchmark, Columns, Headline, Metric
+from flmm.heads.names import ATTACHED
 
 _REQUEST = "Answer with the option's letter from the given choices directly."
 # A letter alone, or marked as one in front of other words: "B", "b.", "(B)"; "B. red", "(B) red".
@@ -27,7 +27,7 @@ _REFUSALS = (
 _ARTICLE = re.compile(r"(?:^|[.!?:\n]|\bis)\s*\**A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor)\b)\w")
 
 
-def prompt(question: Question) -> str:
+def prompt(question: Asked) -> str:
     """The user text in LLaVA-1.5's wording: hint if there is one, question, lettered options, request."""
     options = [f"{letter}. {option}" for letter, option in _choices(question.options).items()]
     return "\n".join([*([question.hint] if question.hint else []), question.text, *options, _REQUEST])
@@ -85,22 +85,44 @@ def _plain(text: str) -> str:
     return text.strip().removesuffix(".").casefold()
 
 
-def scores(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, float]:
-    """circular_accuracy, overall and ``circular_accuracy/<category>``, and plain_accuracy, as fractions.
+def count(columns: Columns, protocol: str) -> dict[str, float]:
+    """circular_accuracy, overall and ``circular_accuracy/<category>``, and plain_accuracy, as fractions, of one split.
 
-    ``rows``: one split of the answers table; ``column``: ``answer_plain`` or ``answer_attached``. Plain
-    accuracy counts every row as a question. A question's category is that of its group's first row
-    (``vlmeval/dataset/utils/multiple_choice.py`` of VLMEvalKit).
+    Plain accuracy counts every row as a question. A question's category is that of the first of its rotations that has
+    one (``vlmeval/dataset/utils/multiple_choice.py`` of VLMEvalKit takes the first row's); a question without any
+    counts in the overall numbers only.
     """
-    correct = [option_letter(row[column], row["options"]) == row["label"] for row in rows]
-    groups = [row["group"] for row in rows]
+    answered = zip(columns["answer"], columns["options"], columns["label"], strict=True)
+    correct = [option_letter(answer, options) == label for answer, options, label in answered]
+    groups = list(columns["group"])
     category: dict[str, str] = {}
-    for row in rows:
-        category.setdefault(row["group"], row["category"])
+    for group, name in zip(groups, columns["category"], strict=True):
+        if name and name.strip():
+            category.setdefault(group, name.strip())
     found = {"circular_accuracy": metrics.circular_accuracy(groups, correct)}
     for name in sorted(set(category.values())):
-        members = [index for index, group in enumerate(groups) if category[group] == name]
+        members = [index for index, group in enumerate(groups) if category.get(group) == name]
         found[f"circular_accuracy/{name}"] = metrics.circular_accuracy(
             [groups[index] for index in members], [correct[index] for index in members]
         )
     return {**found, "plain_accuracy": sum(correct) / len(correct)}
+
+
+BENCHMARK = Benchmark(
+    name="mmbench",
+    title="MMBench",
+    reader="mmbench",
+    datasets={"mmbench": "MMBench"},
+    splits=("dev",),
+    words="asked",
+    protocols=("upstream",),
+    metrics=(
+        Metric("circular_accuracy", "fraction", "circular accuracy"),
+        Metric("plain_accuracy", "fraction", "plain accuracy"),
+        ANSWERS_EQUAL,
+    ),
+    headline=Headline("circular_accuracy", "upstream", ATTACHED),
+    count=count,
+    prompt=prompt,
+    place=2,
+)
