@@ -70,8 +70,8 @@ class Headline:
 class Benchmark:
     """A benchmark: where its data comes from, how its words come about, how it is counted, what people read.
 
-    ``reader``: the reader of its data sets in params.yaml. ``datasets``: what those with a name of their own are called,
-    in tables' order. ``splits``: their order.
+    ``reader``: the reader of its data sets in params.yaml. ``datasets``: what those with a name of their own are called
+    (in the order of tables). ``splits``: their order.
     ``words``: ``spoken`` (an LMM is made to say them by `extract`), ``answered`` (the LMM answers a question, and its
     answer is grounded) or ``asked`` (the LMM answers, and there are no masks).
     ``protocols``: in the order of tables; those of spoken words also have to be in ``evaluate.protocols``.

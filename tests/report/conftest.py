@@ -9,11 +9,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from flmm import paths
+from flmm.benchmarks import benchmark
 from flmm.params import Params, parse_params
-from flmm.report.labels import METRIC_ORDER
 
 PROJECT = Path(__file__).parents[2]
-RES_METRICS, PNG_METRICS, POPE_METRICS = METRIC_ORDER[:7], METRIC_ORDER[7:12], METRIC_ORDER[12:17]
+RES_METRICS, PNG_METRICS, POPE_METRICS = (
+    [metric.name for metric in benchmark(name).metrics if metric.name != "answers_equal"]
+    for name in ("res", "png", "pope")
+)
 HEADS = ("untrained", "untrained+sam", "unet", "unet+sam")
 
 
@@ -62,23 +66,25 @@ def made_up_records(backbone: str) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, params: Params) -> Callable[..., tuple[Path, Path]]:
-    """Write a complete results tree and a summary; give (results, samples)."""
+def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Path, Path]]:
+    """Write a complete results tree and a summary into a project folder; give (results, samples)."""
+    monkeypatch.chdir(tmp_path)
 
     def make(phrase: str = "the red circle left of the star") -> tuple[Path, Path]:
         results, samples = tmp_path / "results", tmp_path / "samples" / "shapes"
         for backbone in params.backbones:
             base = results / "shapes" / backbone
-            for benchmark, records in made_up_records(backbone).items():
-                write(base / "evaluate" / benchmark / "metrics.json", records)
-            for benchmark, dataset in (("res", "refcoco"), ("png", "png")):
-                write_overlays(base / "evaluate" / benchmark, dataset, phrase)
-            for benchmark in ("pope", "mmbench"):
+            records = [record for found in made_up_records(backbone).values() for record in found]
+            write(paths.counted(params, backbone), records)
+            for name, dataset in (("res", "refcoco"), ("png", "png")):
+                write_overlays(paths.drawn(params, backbone, name), dataset, phrase)
+                write(paths.evaluated(params, backbone, name) / "facts.json", {"left_out": {}})
+            for name in ("pope", "mmbench"):
                 facts = {
                     "answers": 1200, "answers_equal": 1200, "masks": 1350, "equal": True,
                     "weights_hash_before": "a" * 64, "weights_hash_after": "a" * 64,
                 }  # fmt: skip
-                write(base / "evaluate" / benchmark / "facts.json", facts)
+                write(paths.evaluated(params, backbone, name) / "facts.json", facts)
             write_curves(base / "train" / "curves.jsonl")
             parts = {"mask_head": 500_000, "prompt_encoder": 6_000, "mask_decoder": 61_000, "text": 8_200}
             write(
@@ -97,11 +103,11 @@ def write_overlays(folder: Path, dataset: str, phrase: str) -> None:
     entries = []
     for number, kind in enumerate(("worst", "typical", "typical", "best")):
         picture = Image.new("RGB", (1054, 296), (40 * number, 90, 120))
-        (folder / "overlays").mkdir(parents=True, exist_ok=True)
-        picture.save(folder / "overlays" / f"{number:02d}-{kind}.png")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{number:02d}-{kind}.png")
         ious = {"unet": 0.1 + 0.2 * number, "unet+sam": 0.15 + 0.2 * number}
         entries.append(
-            {"file": f"overlays/{number:02d}-{kind}.png", "kind": kind, "phrase": phrase,
+            {"file": f"{number:02d}-{kind}.png", "kind": kind, "phrase": phrase,
              "sample": f"{dataset}-{number}",
              "dataset": dataset, "split": "val", "protocol": "standard", "ious": ious}
         )  # fmt: skip

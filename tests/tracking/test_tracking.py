@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.utils.validation import _validate_metric_name
 
 from flmm import paths
 from flmm.errors import StepError
@@ -54,10 +57,11 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     write_json(paths.results(params, BACKBONE, "extract") / "manifest.json", {"key": "k", "parts": counts})
     write_json(Path("results/shapes/embed/manifest.json"), {"rows": 4})
     _write_training(params)
-    folder = paths.results(params, BACKBONE, "evaluate")
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
-    write_json(folder / "metrics.json", records)
-    write_text(folder / "res" / "overlays" / "worst-0.png", "picture")
+    write_json(paths.counted(params, BACKBONE), records)
+    write_json(paths.selected(params, BACKBONE), {"channels": [1, 2, 3], "phrases": 9})
+    write_text(paths.evaluated(params, BACKBONE, "res") / "predictions.parquet", "table")
+    write_text(paths.drawn(params, BACKBONE, "res") / "00-worst.png", "picture")
     write_json(Path("reports/metrics.json"), records)
     write_text(Path("reports/index.html"), "page")
     return params
@@ -109,6 +113,66 @@ def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params)
         "refcoco-train",
         "png-train",
     }
+
+
+def test_the_evaluations_tables_numbers_and_pictures_are_kept_as_they_lie(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
+    client = Store.connect().client
+    kept = {
+        file.path
+        for folder in ("select", "evaluate/res", "count", "overlays/res")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert kept == {
+        "select/heads.json",
+        "evaluate/res/predictions.parquet",
+        "count/metrics.json",
+        "overlays/res/00-worst.png",
+    }
+
+
+def test_a_head_from_elsewhere_is_tracked_with_its_origin_and_without_curves(params: Params) -> None:
+    folder = paths.trained(params, BACKBONE)
+    for name in ("curves.jsonl", "timing.json"):
+        (folder / name).unlink()
+    shutil.rmtree(paths.selected(params, BACKBONE).parent)  # nothing to choose the baseline's heads on
+    write_json(folder / "summary.json", {"imported": {"file": "https://x.org/head.pth", "sha256": "c" * 64}})
+    track(params, reports=Path("reports"))
+    runs = {run.data.tags["step"]: run for run in _runs()}
+    for step in ("train", "pipeline"):
+        assert runs[step].data.params["imported.file"] == "https://x.org/head.pth"
+        assert runs[step].data.params["imported.sha256"] == "c" * 64
+    assert runs["train"].data.metrics == {}
+    assert runs["train"].inputs.dataset_inputs == []
+
+
+def test_a_category_may_have_any_name(params: Params) -> None:
+    names = ["", " ", "/", "a/b", "a//b", "..", "a+b", "a@b", "a_b", "x" * 400, "zählen", "\n", "/etc"]
+    categories = [f"circular_accuracy/{name}" for name in names]
+    write_json(
+        paths.counted(params, BACKBONE),
+        [_record("mmbench", "none", metric, float(number)) for number, metric in enumerate(categories)],
+    )
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
+    assert sorted(run.data.metrics.values()) == list(map(float, range(len(names))))
+
+
+@given(st.lists(st.text(max_size=300), unique=True, max_size=8))
+def test_every_category_becomes_a_name_of_its_own_that_mlflow_takes(categories: list[str]) -> None:
+    places = [f"mmbench/dev/upstream/none/circular_accuracy/{category}" for category in categories]
+    names = contents.metric_names(places)
+    assert len(set(names)) == len(places)
+    for name in names:
+        _validate_metric_name(name)
+        assert len(name) <= 250
+
+
+@given(st.text(alphabet="abcAB12 ._-", min_size=1, max_size=30).filter(lambda text: text.strip(" .")))
+def test_a_harmless_category_keeps_its_name(category: str) -> None:
+    place = f"mmbench/dev/upstream/none/circular_accuracy/{category.strip(' .')}"
+    assert contents.metric_names([place, "x+y"]) == [place, "x_y"]
 
 
 def test_tracking_again_changes_nothing(params: Params) -> None:
