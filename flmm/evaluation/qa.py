@@ -18,7 +18,7 @@ from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
 from flmm.heads.model import GroundingHead
 from flmm.heads.segmenter import Segmenter
-from flmm.paths import dataset_and_split
+from flmm.pipeline.paths import dataset_and_split
 from flmm.progress import tracked
 
 ANSWER_SCHEMA = pa.schema(

@@ -1,6 +1,6 @@
 """The step ``evaluate``, one backbone on one benchmark: predictions and answers, and no number made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from flmm.heads.evaluated import BUILDERS, Materials, build_heads
 from flmm.heads.model import MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
-from flmm.paths import dataset_and_split
+from flmm.pipeline.paths import dataset_and_split
 
 # Why a head of ``flmm.heads.evaluated`` may be absent, in words for facts.json and the report.
 _WHY_ABSENT = {
@@ -42,7 +42,7 @@ def evaluate(
     *,
     head: Path,
     maps: Mapping[str, Path],
-    embeddings: Path | None,
+    embeddings: Sequence[Path],
     samples: Mapping[str, Path],
     selected: Path | None,
     raw: Path,
@@ -50,8 +50,8 @@ def evaluate(
 ) -> None:
     """Predict masks, or answer questions, and write ``predictions.parquet`` or ``answers.parquet``, and ``facts.json``.
 
-    ``head``: the trained or imported head. ``maps``: manifests by part, for a benchmark whose words are spoken; so is
-    ``embeddings``, the manifest of the segmenter's. ``samples``: samples or questions by part, for the others.
+    ``head``: the trained or imported head. ``maps``: manifests by part, for a benchmark whose words are spoken; so are
+    ``embeddings``, the manifests of the segmenter's. ``samples``: samples or questions by part, for the others.
     ``selected``: the file of ``select``, or None: then the baseline without training is left out, and the facts say so.
 
     Raises:
@@ -76,10 +76,10 @@ def evaluate(
     heads = build_heads(Materials(head, segmenter, device, params.seed, channels))
     if chosen.words == "answered":
         table = _answer_then_ground(params, backbone, chosen, heads, segmenter, samples, raw)
-    elif embeddings is None:
+    elif not embeddings:
         raise InputError(f"{chosen.title}: the segmenter's embeddings are missing; run `flmm embed` first")
     else:
-        table = predict(parts, heads, EmbeddingStore(embeddings), chosen.counted(params.evaluate.protocols))
+        table = predict(parts, heads, EmbeddingStore(*embeddings), chosen.counted(params.evaluate.protocols))
     write_table(out / PREDICTIONS, table)
     write_json(out / "facts.json", _facts(table, heads, channels))
 

@@ -15,7 +15,7 @@ from flmm.errors import InputError
 from flmm.evaluation.score import Score, score, template
 from flmm.evaluation.score_answers import answer_template, score_answers, write_lines
 from flmm.files import write_json
-from flmm.paths import dataset_and_split
+from flmm.pipeline.paths import dataset_and_split
 from flmm.protocols import Protocol
 
 

@@ -10,16 +10,15 @@ from flmm.report.records import gather
 __all__ = ["build"]
 
 
-def build(params: Params, *, samples: Path, out: Path) -> None:
+def build(params: Params, *, out: Path) -> None:
     """Gather the records of the params' backbones and write both files into ``out``.
 
-    ``samples``: the suite's samples with their summary.json. What is not there is shown as missing; nothing is made
-    up for it.
+    What is not there is shown as missing; nothing is made up for it.
 
     Raises:
         InputError: a result file is there but is not what its step writes.
     """
     records, missing = gather(params)
-    page = render(params, records, missing, samples=samples)
+    page = render(params, records, missing)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
     write_text(out / "index.html", page)

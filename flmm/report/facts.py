@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flmm import paths
 from flmm.benchmarks import benchmark as benchmark_named
 from flmm.errors import InputError
 from flmm.files import read_json, sha256_of
 from flmm.heads import names
 from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.pipeline.steps import Graph
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def checks(params: Params) -> list[Check]:
     """Per backbone: the answers with and without the head are the same tokens, and no weight changed."""
     found = []
     for backbone in params.backbones:
-        for benchmark in paths.benchmarks(params):
+        for benchmark in params.evaluate.benchmarks:
             chosen = benchmark_named(benchmark)
             if chosen.words == "asked":
                 path = paths.evaluated(params, backbone, benchmark) / "facts.json"
@@ -164,7 +165,7 @@ def left_out(params: Params) -> list[str]:
     """A sentence for every head that was not evaluated, with its backbones and the reason."""
     found: dict[str, list[str]] = {}
     for backbone in params.backbones:
-        for benchmark in paths.benchmarks(params):
+        for benchmark in params.evaluate.benchmarks:
             path = paths.evaluated(params, backbone, benchmark) / "facts.json"
             for head, why in (read_json(path).get("left_out", {}) if path.exists() else {}).items():
                 name = names.labels().get(head, head)
@@ -197,22 +198,21 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Data:
-    """``summary.json`` of `prepare`, or its absence."""
+    """What `prepare` counted of every part, and the files that are not there."""
 
     parts: tuple[Part, ...]
     overlaps: tuple[Overlap, ...]
-    missing: str = ""
+    missing: tuple[str, ...] = ()
 
 
-def data(samples: Path) -> Data:
-    """Sizes, skipped entries, digests and leakage counts from ``<samples>/summary.json``."""
-    path = samples / "summary.json"
-    if not path.exists():
-        return Data((), (), missing=str(path))
-    summary = read_json(path)
+def data(params: Params) -> Data:
+    """Sizes, skipped entries, digests and leakage counts of every part."""
+    files = {part: paths.counts(params, part) for part in sorted(Graph(params).parts)}
+    found = {part: read_json(path) for part, path in files.items() if path.exists()}
     return Data(
-        tuple(_part(name, entry) for name, entry in sorted(summary["parts"].items())),
-        tuple(Overlap(part=name, **entry) for name, entry in sorted(summary["overlap"].items())),
+        tuple(_part(part, entry) for part, entry in found.items()),
+        tuple(Overlap(part=part, **entry["overlap"]) for part, entry in found.items() if "overlap" in entry),
+        tuple(str(path) for part, path in files.items() if part not in found),
     )
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from flmm import paths
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params
+from flmm.pipeline import paths
 from flmm.report import labels
 
 KINDS = {"worst": "among the worst", "typical": "typical", "best": "among the best"}
@@ -66,8 +66,8 @@ def gallery(params: Params) -> list[Picture]:
     """At most ``report.gallery`` pictures, shared evenly by backbones and benchmarks, worst ones included."""
     groups = []
     for backbone in params.backbones:
-        for benchmark in paths.benchmarks(params):
-            folder = paths.drawn(params, backbone, benchmark)
+        for benchmark in params.evaluate.benchmarks:
+            folder = paths.overlays(params, backbone, benchmark)
             if (folder / "overlays.json").exists():
                 groups.append([(backbone, benchmark, folder, overlay) for overlay in _turns(_read(folder))])
     turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
@@ -75,7 +75,7 @@ def gallery(params: Params) -> list[Picture]:
     order = tuple(KINDS)
     chosen.sort(
         key=lambda e: (
-            params.backbones.index(e[0]), paths.benchmarks(params).index(e[1]),
+            params.backbones.index(e[0]), params.evaluate.benchmarks.index(e[1]),
             labels.rank(order, e[3].kind), e[3].refined, e[3].sample, e[3].phrase,
         )
     )  # fmt: skip

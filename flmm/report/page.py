@@ -4,17 +4,18 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from flmm import __version__, paths
+from flmm import __version__
 from flmm.benchmarks import benchmarks
 from flmm.evaluation.records import Record
 from flmm.params import Params
+from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
 from flmm.report.gallery import KINDS, gallery
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(params: Params, records: list[Record], missing: list[Path], *, samples: Path) -> str:
+def render(params: Params, records: list[Record], missing: list[Path]) -> str:
     """The HTML text. Every text from data (phrases, names, reasons) is escaped by the template engine."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -53,6 +54,6 @@ def render(params: Params, records: list[Record], missing: list[Path], *, sample
         pictures=gallery(params),
         kinds=KINDS,
         benchmark_label=labels.benchmark_label,
-        data=facts.data(samples),
+        data=facts.data(params),
         full=tabulate.full(records),
     )

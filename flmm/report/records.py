@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from flmm import paths
 from flmm.evaluation.records import Record, read_records, sort_records
 from flmm.params import Params
+from flmm.pipeline import paths
 
 __all__ = ["Record", "gather", "read_records", "sort_records"]
 
@@ -14,7 +14,7 @@ def gather(params: Params) -> tuple[list[Record], list[Path]]:
     records: list[Record] = []
     missing: list[Path] = []
     for backbone in params.backbones:
-        path = paths.counted(params, backbone)
+        path = paths.metrics(params, backbone)
         if path.exists():
             records += read_records(path)
         else:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flmm import keys, paths
+from flmm import keys
+from flmm.pipeline import paths
 from flmm.evaluation.records import read_records
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.params import Params
@@ -148,7 +149,7 @@ def step_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _scores(params: Params, backbone: str) -> dict[str, list[Point]]:
-    records = read_records(paths.counted(params, backbone))
+    records = read_records(paths.metrics(params, backbone))
     places = ["/".join((r.benchmark, r.split, r.protocol, r.head, r.metric)) for r in records]
     return {name: [(0, record.value)] for name, record in zip(metric_names(places), records, strict=True)}
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flmm import paths
 from flmm.benchmarks import benchmark, benchmarks, names
 from flmm.cache.schema import Manifest
 from flmm.errors import InputError
@@ -21,6 +20,7 @@ from flmm.evaluation.qa import ANSWER_SCHEMA
 from flmm.evaluation.records import read_records
 from flmm.files import write_table
 from flmm.params import load_params
+from flmm.pipeline import paths
 from tests.evaluation.conftest import SHIFTED, NoEmbeddings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -61,7 +61,7 @@ def test_counting_and_scoring_load_no_model_library(refcoco: Manifest, tmp_path:
 from pathlib import Path
 from flmm.evaluation.count import count
 from flmm.params import load_params
-import flmm.evaluation.score_cli, flmm.evaluation.overlays, flmm.report, flmm.tools
+import flmm.evaluation.score_cli, flmm.evaluation.overlays, flmm.report
 root = Path(sys.argv[1])
 tables = {name: root / name for name in ("res", "pope")}
 count(load_params(Path("params.yaml")), "shapes-llava", tables, root / "there")

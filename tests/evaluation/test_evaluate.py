@@ -31,7 +31,8 @@ from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import build_head
 from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.params import Head, Params, parse_params
-from flmm.paths import question_parts, samples
+from flmm.pipeline.paths import samples
+from flmm.pipeline.steps import Graph
 from tests.evaluation.conftest import (
     CHANNELS,
     HEADS,
@@ -81,15 +82,14 @@ class Project:
     ) -> Path:
         out = self.root / "results" / name
         spoken = {"res": ["refcoco-val"], "png": ["png-val"]}.get(name, []) if parts is None else parts
-        asked = [part for part in question_parts(self.params) if part.startswith(name)]
         evaluate(
             self.params,
             "shapes-llava",
             name,
             head=self.root / head,
             maps={part: self.root / "extract" / part / "manifest.json" for part in spoken},
-            embeddings=self.root / "embed" / "key" / "manifest.json" if spoken else None,
-            samples={part: samples(self.params, part) for part in asked or [f"{name}-val"]},
+            embeddings=[self.root / "embed" / "key" / "manifest.json"] if spoken else [],
+            samples={part: samples(self.params, part) for part in Graph(self.params).parts_of(name)},
             selected=self.select() if baseline else None,
             raw=self.root / "raw",
             out=out,
@@ -111,7 +111,8 @@ def params_in(root: Path) -> Params:
     suite = raw["suites"]["shapes"]
     suite["segmenter"] = {"name": "tiny", "checkpoint": str(root / "sam")}
     for dataset in suite["datasets"].values():
-        dataset["splits"] = ["train", "val"] if dataset["reader"] in ("refcoco", "png") else ["val"]
+        if dataset["reader"] in ("refcoco", "png"):
+            dataset["splits"] = ["train", "val"]
     raw["catalogue"]["shapes-llava"]["model"] = str(root / "llava")
     return parse_params(raw)
 
@@ -135,7 +136,7 @@ def picture(seed: int) -> Image.Image:
 def write_question_parts(params: Params) -> None:
     encoded = io.BytesIO()
     picture(8).save(encoded, format="PNG")
-    for part in question_parts(params):
+    for part in (part for name in ("pope", "mmbench") for part in Graph(params).parts_of(name)):
         questions = []
         for number in range(4):
             mmbench = part == "mmbench-dev"
@@ -252,7 +253,8 @@ def test_the_lmm_answers_and_its_own_words_are_grounded(
     project: Project, name: str, metrics: set[str]
 ) -> None:
     asked = [make_question(index, name) for index in range(3)]
-    write_samples(samples(project.params, f"{name}-val"), asked)
+    (part,) = Graph(project.params).parts_of(name)
+    write_samples(samples(project.params, part), asked)
     out = project.evaluate(name, head="llava.safetensors")
     records = project.count(name, out)
     assert {r["head"] for r in records} == HEADS

@@ -9,9 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from flmm import paths
 from flmm.benchmarks import benchmark
 from flmm.params import Params, parse_params
+from flmm.pipeline import paths
 
 PROJECT = Path(__file__).parents[2]
 RES_METRICS, PNG_METRICS, POPE_METRICS = (
@@ -66,18 +66,18 @@ def made_up_records(backbone: str) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Path, Path]]:
-    """Write a complete results tree and a summary into a project folder; give (results, samples)."""
+def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a complete results tree and what prepare counted into a project folder; give the results."""
     monkeypatch.chdir(tmp_path)
 
-    def make(phrase: str = "the red circle left of the star") -> tuple[Path, Path]:
-        results, samples = tmp_path / "results", tmp_path / "samples" / "shapes"
+    def make(phrase: str = "the red circle left of the star") -> Path:
+        results = tmp_path / "results"
         for backbone in params.backbones:
             base = results / "shapes" / backbone
             records = [record for found in made_up_records(backbone).values() for record in found]
-            write(paths.counted(params, backbone), records)
+            write(paths.metrics(params, backbone), records)
             for name, dataset in (("res", "refcoco"), ("png", "png")):
-                write_overlays(paths.drawn(params, backbone, name), dataset, phrase)
+                write_overlays(paths.overlays(params, backbone, name), dataset, phrase)
                 write(paths.evaluated(params, backbone, name) / "facts.json", {"left_out": {}})
             for name in ("pope", "mmbench"):
                 facts = {
@@ -92,8 +92,9 @@ def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Cal
                 {"trainable_parameters": 575_200, "trainable_parameters_by_part": parts, "answers": 2900,
                  "phrases": 9100, "epochs": 1, "steps": 400},
             )  # fmt: skip
-        write(samples / "summary.json", summary())
-        return results, samples
+        for part, counted in summary().items():
+            write(paths.counts(params, part), counted)
+        return results
 
     return make
 
@@ -147,7 +148,5 @@ def summary() -> dict[str, Any]:
         "skipped": {"target: mask without pixels": 3},
         "sha256": "b" * 64,
     }
-    return {
-        "parts": {"refcoco-train": part, "refcoco-val": {**part, "skipped": {}}},
-        "overlap": {"refcoco-train": {"evaluation_images": 37, "samples": 41, "excluded_samples": 41}},
-    }
+    overlap = {"evaluation_images": 37, "samples": 41, "excluded_samples": 41}
+    return {"refcoco-train": {**part, "overlap": overlap}, "refcoco-val": {**part, "skipped": {}}}

@@ -17,15 +17,15 @@ from flmm.params import Params
 from flmm.report.charts import line_charts, nice_ticks, read_curves
 from flmm.report.table import print_table
 
-Tree = Callable[..., tuple[Path, Path]]
+Tree = Callable[..., Path]
 KEYS = ["suite", "backbone", "head", "benchmark", "split", "protocol", "metric", "value"]
 
 
 def test_metrics_json_holds_every_record_sorted_with_exactly_the_agreed_keys(
     params: Params, tree: Tree, tmp_path: Path
 ) -> None:
-    results, samples = tree()
-    report.build(params, samples=samples, out=tmp_path)
+    results = tree()
+    report.build(params, out=tmp_path)
     records = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     written = [
         record
@@ -48,8 +48,8 @@ def test_a_value_that_is_no_finite_number_is_refused_by_name(tmp_path: Path, val
 
 
 def test_the_terminal_table_shows_every_main_figure(params: Params, tree: Tree, tmp_path: Path) -> None:
-    _, samples = tree()
-    report.build(params, samples=samples, out=tmp_path)
+    tree()
+    report.build(params, out=tmp_path)
     out = io.StringIO()
     print_table(tmp_path / "metrics.json", Console(file=out, width=100))
     text = out.getvalue()

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
-from flmm import paths
+from flmm.pipeline import paths
 from flmm.errors import StepError
 from flmm.files import write_json, write_text
 from flmm.params import Params, load_params
@@ -58,10 +58,10 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     write_json(Path("results/shapes/embed/manifest.json"), {"rows": 4})
     _write_training(params)
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
-    write_json(paths.counted(params, BACKBONE), records)
+    write_json(paths.metrics(params, BACKBONE), records)
     write_json(paths.selected(params, BACKBONE), {"channels": [1, 2, 3], "phrases": 9})
     write_text(paths.evaluated(params, BACKBONE, "res") / "predictions.parquet", "table")
-    write_text(paths.drawn(params, BACKBONE, "res") / "00-worst.png", "picture")
+    write_text(paths.overlays(params, BACKBONE, "res") / "00-worst.png", "picture")
     write_json(Path("reports/metrics.json"), records)
     write_text(Path("reports/index.html"), "page")
     return params
@@ -151,7 +151,7 @@ def test_a_category_may_have_any_name(params: Params) -> None:
     names = ["", " ", "/", "a/b", "a//b", "..", "a+b", "a@b", "a_b", "x" * 400, "zählen", "\n", "/etc"]
     categories = [f"circular_accuracy/{name}" for name in names]
     write_json(
-        paths.counted(params, BACKBONE),
+        paths.metrics(params, BACKBONE),
         [_record("mmbench", "none", metric, float(number)) for number, metric in enumerate(categories)],
     )
     track(params, reports=Path("reports"))
