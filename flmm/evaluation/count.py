@@ -12,11 +12,11 @@ import pyarrow as pa
 from flmm.benchmarks import Benchmark, benchmark
 from flmm.benchmarks.base import ANSWERS_EQUAL, Columns
 from flmm.evaluation.records import Record
+from flmm.evaluation.tables import ANSWERS, PREDICTIONS
 from flmm.files import read_table, write_json
 from flmm.heads.names import ATTACHED, PLAIN
 from flmm.params import Params
 
-PREDICTIONS, ANSWERS = "predictions.parquet", "answers.parquet"
 _KEY = ("dataset", "split", "protocol", "head")
 _MASK_COLUMNS = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
 _ANSWER_COLUMNS = ("label", "options", "group", "category")

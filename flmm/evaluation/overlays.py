@@ -12,7 +12,7 @@ from flmm.benchmarks import benchmark
 from flmm.data.images import ImageStore
 from flmm.data.sample import decode_rle
 from flmm.errors import InputError
-from flmm.evaluation.count import PREDICTIONS
+from flmm.evaluation.tables import PREDICTIONS
 from flmm.files import atomic_path, read_table, write_json
 from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params

@@ -11,39 +11,11 @@ import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from flmm.benchmarks import metrics
 from flmm.data.sample import Sample
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 
 if TYPE_CHECKING:  # it brings torch along, which counting and `flmm score` do without
     from flmm.cache.reader import CachedAnswer
-
-PREDICTION_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("answer_id", pa.string()),
-        ("phrase", pa.int32()),  # position in the answer; a narrative may mention one target twice
-        ("target_id", pa.string()),
-        ("text", pa.string()),
-        ("dataset", pa.string()),
-        ("split", pa.string()),
-        # "paper", "standard", "both" where these two speak the same answers and only count differently (PNG), or
-        # "answer-then-ground"
-        ("protocol", pa.string()),
-        ("head", pa.string()),
-        ("archive", pa.string()),
-        ("image", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("iou", pa.float64()),
-        ("intersection", pa.int64()),
-        ("area_union", pa.int64()),
-        ("rle", pa.string()),
-        ("rle_truth", pa.string()),
-        ("is_thing", pa.bool_()),
-        ("is_plural", pa.bool_()),
-        ("category", pa.string()),
-    ]
-)
 
 
 def prediction_rows(
@@ -71,7 +43,7 @@ def prediction_rows(
                 "image": answer.image,
                 "height": answer.height,
                 "width": answer.width,
-                "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+                "iou": iou(intersection, union),
                 "intersection": intersection,
                 "area_union": union,
                 "rle": mine["counts"].decode("ascii"),
@@ -96,6 +68,14 @@ def areas(first: Any, second: Any) -> tuple[int, int]:
         int(coco_mask.area(coco_mask.merge([first, second], intersect=True))),
         int(coco_mask.area(coco_mask.merge([first, second], intersect=False))),
     )
+
+
+def iou(intersection: int, union: int) -> float:
+    """Intersection over union, 0-1; 0 where both masks are empty, as ``flmm.benchmarks.metrics.iou``.
+
+    Predicting does not import what counts, so that another metric asks for no new predictions.
+    """
+    return intersection / union if union else 0.0
 
 
 def table_of(rows: list[dict[str, object]]) -> pa.Table:

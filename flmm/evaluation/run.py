@@ -17,9 +17,9 @@ from flmm.data.sample import read_samples
 from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.evaluation import qa, reasoning
-from flmm.evaluation.count import ANSWERS, PREDICTIONS
 from flmm.evaluation.engine import Part, predict
 from flmm.evaluation.select import read_selection
+from flmm.evaluation.tables import ANSWER_SCHEMA, ANSWERS, PREDICTIONS, dataset_and_split
 from flmm.files import write_json, write_table
 from flmm.heads import names
 from flmm.heads.checkpoint import check_fits, load_head, read_config
@@ -27,7 +27,6 @@ from flmm.heads.evaluated import BUILDERS, Materials, build_heads
 from flmm.heads.model import MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
-from flmm.pipeline.paths import dataset_and_split
 
 # Why a head of ``flmm.heads.evaluated`` may be absent, in words for facts.json and the report.
 _WHY_ABSENT = {
@@ -165,7 +164,7 @@ def _ask(
         for part, questions in parts.items()
         for row in qa.answer_rows(backbone, part, questions, [next(answered) for _ in questions])
     ]
-    write_table(out / ANSWERS, pa.Table.from_pylist(rows, schema=qa.ANSWER_SCHEMA))
+    write_table(out / ANSWERS, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
     write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()))
 
 

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
-from flmm.benchmarks import Benchmark, metrics
+from flmm.benchmarks import Benchmark
 from flmm.data.sample import Sample
 from flmm.data.segmentation import segmentation_mask
 from flmm.errors import InputError
 from flmm.evaluation.count import mask_records
-from flmm.evaluation.predictions import PREDICTION_SCHEMA, areas, counts, unit_id
+from flmm.evaluation.predictions import areas, counts, iou, unit_id
 from flmm.evaluation.records import Record
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 from flmm.files import read_json
 from flmm.protocols import Protocol, answers
 
@@ -122,7 +123,7 @@ def _row(unit: Unit, mine: Any, protocol: str, system: str) -> dict[str, object]
         "image": sample.image,
         "height": sample.height,
         "width": sample.width,
-        "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+        "iou": iou(intersection, union),
         "intersection": intersection,
         "area_union": union,
         "rle": "" if mine is None else mine["counts"].decode("ascii"),

@@ -14,8 +14,8 @@ from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
 from flmm.evaluation.score import Score, score, template
 from flmm.evaluation.score_answers import answer_template, score_answers, write_lines
+from flmm.evaluation.tables import dataset_and_split
 from flmm.files import write_json
-from flmm.pipeline.paths import dataset_and_split
 from flmm.protocols import Protocol
 
 

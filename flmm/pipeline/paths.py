@@ -92,12 +92,6 @@ def overlays(params: Params, backbone: str, benchmark: str) -> Path:
     return results(params, backbone, "overlays") / benchmark
 
 
-def dataset_and_split(part: str) -> tuple[str, str]:
-    """The two names in ``<dataset>-<split>``; a split's name has no hyphen."""
-    dataset, _, split = part.rpartition("-")
-    return dataset, split
-
-
 def reports() -> Path:
     """Folder of the report."""
     return Path("reports")

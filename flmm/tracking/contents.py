@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flmm import keys
-from flmm.pipeline import paths
 from flmm.evaluation.records import read_records
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.params import Params
+from flmm.pipeline import paths
 
 STEPS = ("prepare", "extract", "embed", "train", "evaluate")
 DIGEST = 36  # characters that MLflow keeps of a dataset's digest

@@ -10,7 +10,8 @@ from flmm.benchmarks import benchmark, mmbench, pope
 from flmm.benchmarks.base import short_answer
 from flmm.data.question import Question
 from flmm.evaluation.count import answer_columns, answer_records
-from flmm.evaluation.qa import ANSWER_SCHEMA, Pictures, facts
+from flmm.evaluation.qa import Pictures, facts
+from flmm.evaluation.tables import ANSWER_SCHEMA
 
 
 def question(**changes: Any) -> Question:

@@ -16,11 +16,12 @@ from flmm.cache.schema import Manifest
 from flmm.errors import InputError
 from flmm.evaluation.count import answer_columns, answer_records, count
 from flmm.evaluation.engine import Part, predict
-from flmm.evaluation.qa import ANSWER_SCHEMA
 from flmm.evaluation.records import read_records
+from flmm.evaluation.tables import ANSWER_SCHEMA, dataset_and_split
 from flmm.files import write_table
 from flmm.params import load_params
-from flmm.pipeline import paths
+from flmm.pipeline.code import modules
+from flmm.pipeline.hashes import Hashes
 from tests.evaluation.conftest import SHIFTED, NoEmbeddings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,8 @@ def test_counting_and_scoring_load_no_model_library(refcoco: Manifest, tmp_path:
 from pathlib import Path
 from flmm.evaluation.count import count
 from flmm.params import load_params
+from flmm.pipeline.code import modules
+from flmm.pipeline.hashes import Hashes
 import flmm.evaluation.score_cli, flmm.evaluation.overlays, flmm.report
 root = Path(sys.argv[1])
 tables = {name: root / name for name in ("res", "pope")}
@@ -100,7 +103,7 @@ def test_every_benchmark_is_whole() -> None:
 def test_every_number_that_is_counted_has_a_name_and_a_unit(refcoco: Manifest, png: Manifest) -> None:
     params = load_params(PROJECT / "params.yaml")
     for name, manifest in (("res", refcoco), ("png", png)):
-        dataset, split = paths.dataset_and_split(manifest.part)
+        dataset, split = dataset_and_split(manifest.part)
         heads: Any = {"unet": SHIFTED}
         table = predict([Part(dataset, split, manifest)], heads, NoEmbeddings(), params.evaluate.protocols)
         folder = manifest.folder / "out"
@@ -137,3 +140,11 @@ def test_whatever_the_categories_are_called_every_question_counts_once(
     table = pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA)
     records = answer_records(benchmark("mmbench"), table, suite="s", backbone="b")
     assert json.loads(json.dumps([record.model_dump() for record in records]))
+
+
+def test_predicting_does_not_depend_on_the_code_that_counts() -> None:
+    """Or another metric would ask for new predictions: a step's key holds the code that its entry module imports."""
+    found = set(modules(["flmm.evaluation.run"], Hashes()))
+    assert {"flmm.evaluation.run", "flmm.evaluation.engine", "flmm.evaluation.tables"} <= found
+    counting = {"flmm.evaluation.count", "flmm.benchmarks.metrics", *(f"flmm.benchmarks.{n}" for n in names())}
+    assert not counting & found and not any(name.startswith("flmm.report") for name in found)

@@ -21,11 +21,10 @@ from flmm.embed import embed
 from flmm.errors import InputError
 from flmm.evaluation.count import count
 from flmm.evaluation.overlays import overlays
-from flmm.evaluation.predictions import PREDICTION_SCHEMA
-from flmm.evaluation.qa import ANSWER_SCHEMA
 from flmm.evaluation.run import evaluate
 from flmm.evaluation.score import score
 from flmm.evaluation.select import read_selection, select
+from flmm.evaluation.tables import ANSWER_SCHEMA, PREDICTION_SCHEMA
 from flmm.files import write_table
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import build_head

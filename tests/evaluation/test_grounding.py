@@ -15,7 +15,7 @@ from flmm.data.sample import decode_rle
 from flmm.errors import StepError
 from flmm.evaluation.count import mask_records
 from flmm.evaluation.engine import Part, predict, to_masks
-from flmm.evaluation.predictions import PREDICTION_SCHEMA
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 from tests.evaluation.conftest import (
     EMPTY,
     EVERYTHING,

@@ -15,8 +15,8 @@ from flmm.cli import app
 from flmm.data.question import Question, write_questions
 from flmm.errors import InputError
 from flmm.evaluation.count import answer_records
-from flmm.evaluation.qa import ANSWER_SCHEMA
 from flmm.evaluation.score_answers import score_answers
+from flmm.evaluation.tables import ANSWER_SCHEMA
 
 RUN = CliRunner()
 

@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.validation import _validate_metric_name
 
-from flmm.pipeline import paths
 from flmm.errors import StepError
 from flmm.files import write_json, write_text
 from flmm.params import Params, load_params
+from flmm.pipeline import paths
 from flmm.tracking import contents
 from flmm.tracking.contents import Content, Data
 from flmm.tracking.live import LiveCurves
