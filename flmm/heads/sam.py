@@ -120,7 +120,8 @@ def published_config(weights: Mapping[str, torch.Tensor], source: Path) -> dict[
     patches = weights.get(_PATCHES)
     if patches is None:
         raise InputError(
-            f"{source}: not a SAM checkpoint, it has no {_PATCHES} (SAM 2 is read from a directory in Hugging Face format)"
+            f"{source}: not a SAM checkpoint, it has no {_PATCHES} "
+            "(SAM 2 is read from a directory in Hugging Face format)"
         )
     width = patches.shape[0]
     depth = len({name.removeprefix(_BLOCK).split(".")[0] for name in weights if name.startswith(_BLOCK)})
