@@ -75,7 +75,7 @@ def test_it_is_loaded_frozen_with_its_sizes(segmenter: Sam2Segmenter) -> None:
 
 
 def test_the_published_sizes_fit() -> None:
-    """transformers' defaults are those of the smallest published model; only the image encoders differ."""
+    """The defaults of transformers are those of the smallest published model; only the image encoders differ."""
     with torch.device("meta"):
         segmenter = Sam2Segmenter(Sam2Model(Sam2Config()))
     assert (segmenter.side, segmenter.embedding_side, segmenter.channels) == (1024, 64, 1024)
