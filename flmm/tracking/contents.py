@@ -98,7 +98,7 @@ def _extract(params: Params, backbone: str) -> Content:
 
 def _embed(params: Params, backbone: str) -> Content:
     path = Path("results") / params.suite / "embed" / "manifest.json"
-    return Content(metrics=_numbers({"rows": read_json(path)["rows"]}), artifacts=[path])
+    return Content(metrics=_numbers({"rows": read_json(path)["images"]}), artifacts=[path])
 
 
 def _train(params: Params, backbone: str) -> Content:

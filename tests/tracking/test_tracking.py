@@ -52,7 +52,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     write_json(paths.samples(params, "any").with_name("summary.json"), {"parts": parts, "overlap": {}})
     counts = {name: {"rows": 3, "answers": 2, "channels": 8} for name in paths.grounding_parts(params)}
     write_json(paths.results(params, BACKBONE, "extract") / "manifest.json", {"key": "k", "parts": counts})
-    write_json(Path("results/shapes/embed/manifest.json"), {"rows": 4})
+    write_json(Path("results/shapes/embed/manifest.json"), {"images": 4})
     _write_training(params)
     folder = paths.results(params, BACKBONE, "evaluate")
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
