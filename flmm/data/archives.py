@@ -19,6 +19,7 @@ MAX_MEMBER_BYTES = 4 << 30  # the largest upstream member (panoptic_train2017.zi
 MAX_RATIO = 100
 RATIO_FREE_BYTES = 64 << 20
 SPOOL_BYTES = 64 << 20
+_LITTER = {".ds_store", "thumbs.db", "desktop.ini"}
 
 # What zipfile and its decompressors raise on damaged, encrypted or unsupported archives.
 _ZIP_ERRORS = (
@@ -44,7 +45,7 @@ class Tree(ABC):
 
     @abstractmethod
     def names(self, suffix: str) -> list[str]:
-        """The members whose names end so, sorted."""
+        """The files whose names end so (empty: all), sorted, without what desktops leave (``is_foreign``)."""
 
     @abstractmethod
     def read(self, member: str) -> bytes:
@@ -74,11 +75,12 @@ class Folder(Tree):
         self.where = str(root)
 
     def has(self, member: str) -> bool:
-        return is_safe_name(member) and (self.root / member).is_file()
+        return is_safe_name(member) and not is_foreign(member) and (self.root / member).is_file()
 
     def names(self, suffix: str) -> list[str]:
         found = (path for path in self.root.rglob(f"*{suffix}") if path.is_file())
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        names = (path.relative_to(self.root).as_posix() for path in found)
+        return sorted(name for name in names if not is_foreign(name))
 
     def read(self, member: str) -> bytes:
         if not is_safe_name(member):
@@ -141,10 +143,15 @@ class Archive(Tree):
         self._file.close()
 
     def has(self, member: str) -> bool:
-        return member in self._zip.NameToInfo
+        return member in self._zip.NameToInfo and not is_foreign(member)
 
     def names(self, suffix: str) -> list[str]:
-        return sorted(name for name in self._zip.NameToInfo if name.endswith(suffix))
+        found = self._zip.NameToInfo
+        return sorted(
+            name
+            for name in found
+            if name.endswith(suffix) and not name.endswith("/") and not is_foreign(name)
+        )
 
     def read(self, member: str) -> bytes:
         info = self._info(member)
@@ -190,6 +197,12 @@ def is_safe_name(name: str) -> bool:
     return (
         bool(name) and not path.is_absolute() and ".." not in path.parts and not set(name) & {"\\", ":", "\0"}
     )
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a desktop left the member beside the data: ``__MACOSX``, ``._*``, ``.DS_Store``, ``Thumbs.db``."""
+    parts = PurePosixPath(name).parts
+    return any(part == "__MACOSX" or part.startswith("._") or part.lower() in _LITTER for part in parts)
 
 
 def find_tree(raw: Path, archive: str, member: str) -> Tree:

@@ -1,5 +1,6 @@
 """COCO annotations: instances (``instances.json``) and panoptic (JSON + id-coded PNGs)."""
 
+from collections import Counter
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from flmm.data.archives import Tree
-from flmm.data.images import decode_image
+from flmm.data.images import decode_id_map
 from flmm.data.segmentation import segmentation_rle
 from flmm.data.upstream import CategoryRecord, Id, ImageRecord, index, parse_json
 from flmm.errors import InputError
@@ -93,15 +94,17 @@ class Instances:
         """The category's record."""
         return _look_up(self._categories, category_id, "category", self.where)
 
-    def rle(self, annotation: InstanceRecord) -> str | None:
+    def rle(self, annotation: InstanceRecord, skipped: Counter[str] | None = None) -> str | None:
         """The annotation's mask as run lengths at its image's size; None when no pixel is set.
+
+        Polygons of too few corners are counted in ``skipped``, or refused without one.
 
         Raises:
             InputError: the segmentation is malformed or of another size (names file and annotation).
         """
         image = self.image(annotation.image_id)
         where = f"{self.where}: annotation {annotation.id}"
-        return segmentation_rle(annotation.segmentation, image.height, image.width, where)
+        return segmentation_rle(annotation.segmentation, image.height, image.width, where, skipped)
 
 
 class Panoptic:
@@ -145,19 +148,19 @@ class Panoptic:
         """The (height, width) int32 map of segment ids, in column-major memory (as run lengths want it).
 
         Raises:
-            InputError: the PNG is absent, damaged or of another size than the image.
+            InputError: the PNG is absent, damaged, no RGB id map, or of another size than the image.
         """
         record = _look_up(self._annotations, image_id, "panoptic annotation of image", self.where)
         image = self.image(image_id)
         member = f"{self._name}/{record.file_name}"
         where = f"{self._masks.where}: {member}"
-        picture = decode_image(self._masks.read(member), where)
-        if picture.size != (image.width, image.height):
+        colours = decode_id_map(self._masks.read(member), where)
+        height, width = colours.shape[:2]
+        if (height, width) != (image.height, image.width):
             raise InputError(
-                f"{where}: mask of {picture.height}x{picture.width} pixels for an image of "
-                f"{image.height}x{image.width}"
+                f"{where}: mask of {height}x{width} pixels for an image of {image.height}x{image.width}"
             )
-        return segment_ids(np.asarray(picture))
+        return segment_ids(colours)
 
 
 def segment_ids(colours: np.ndarray) -> np.ndarray:

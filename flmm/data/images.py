@@ -8,9 +8,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import ExifTags, Image
 
 from flmm.data.archives import Archive, Folder, Tree
+from flmm.data.depth import eight_bits
 from flmm.data.sample import Sample
 from flmm.errors import InputError
 
@@ -33,6 +35,19 @@ _DECODE_ERRORS = (
     Image.DecompressionBombError,
 )
 
+_NAME = "photograph"  # key of Image.info that keeps a picture's name with it
+
+# EXIF's orientation: how the stored rows and columns have to be turned to be seen upright.
+_TURNS: dict[Any, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def archive_of(file_name: str, where: str) -> str:
     """The archive that holds a COCO photograph, from its file name alone.
@@ -48,20 +63,67 @@ def archive_of(file_name: str, where: str) -> str:
     raise InputError(f"{where}: {file_name!r} is not a COCO file name")
 
 
-def decode_image(data: bytes, where: str) -> Image.Image:
-    """Encoded picture bytes as RGB.
+def decode_image(data: bytes, where: str, *, upright: bool = False) -> Image.Image:
+    """Encoded picture bytes as RGB; ``photograph_name`` gives ``where`` back for later messages.
 
-    Greyscale and CMYK become RGB. An EXIF rotation is ignored: COCO's annotations lie on the stored pixels
-    (pycocotools and the authors' ``Image.open`` ignore it too).
+    Greyscale, palettes and CMYK become RGB, deeper pictures are scaled to 8 bits (``flmm.data.depth``). An EXIF
+    orientation is ignored unless ``upright``: COCO's annotations lie on the stored pixels (pycocotools and the
+    authors' ``Image.open`` ignore it too).
 
     Raises:
-        InputError: the picture is damaged or too large (names ``where``).
+        InputError: the picture is damaged, too large, or its values do not say what is white (names ``where``).
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.convert("RGB")
+        with Image.open(io.BytesIO(data)) as opened:
+            image = eight_bits(opened, where).convert("RGB")
+            turn = _turn(opened) if upright else None
     except _DECODE_ERRORS as error:
         raise InputError(f"{where}: not a readable picture ({error})") from error
+    image = image if turn is None else image.transpose(turn)
+    image.info = {_NAME: where}
+    return image
+
+
+def decode_id_map(data: bytes, where: str) -> np.ndarray:
+    """An id-coded PNG (panoptic) as (height, width, 3) uint8 colours.
+
+    Raises:
+        InputError: the picture is damaged, or has no three channels of 8 bits: its numbers are not RGB's code.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            mode, colours = opened.mode, np.asarray(opened)
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{where}: not a readable picture ({error})") from error
+    if mode not in ("RGB", "RGBA"):
+        raise InputError(
+            f"{where}: not an RGB id map (id = R + 256 G + 65536 B) but a picture of Pillow's mode {mode!r}"
+        )
+    return colours[..., :3]
+
+
+def photograph_name(image: Image.Image) -> str:
+    """How messages call a picture: its archive and name where it came from one, and its size."""
+    name = image.info.get(_NAME)
+    return f"{name + ': ' if name else 'the '}photograph of {image.width} x {image.height} pixels"
+
+
+def shown_upright(archive: str) -> bool:
+    """Whether an archive's annotations lie on photographs turned upright by EXIF: ReasonSeg's, drawn with OpenCV."""
+    return archive.startswith("ReasonSeg")
+
+
+def _turn(opened: Image.Image) -> Image.Transpose | None:
+    """What turns a stored picture upright, by its EXIF alone, as OpenCV does; None for nothing or for damaged EXIF.
+
+    Not ``ImageOps.exif_transpose``: it also follows XMP.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(opened.info.get("exif") or b"")
+        return _TURNS.get(exif.get(ExifTags.Base.Orientation))
+    except _DECODE_ERRORS:
+        return None
 
 
 class ImageStore:
@@ -78,14 +140,17 @@ class ImageStore:
         self._process = os.getpid()
 
     def open(self, archive: str, name: str) -> Image.Image:
-        """The picture as RGB.
+        """The picture as RGB, upright where the archive's annotations want it (``shown_upright``).
 
         Raises:
             InputError: archive, member or picture is absent or damaged (names archive and member).
         """
         tree = self._tree(archive)
         member = _member(tree, archive, name)
-        return decode_image(tree.read(member), f"{tree.where}: {member}")
+        where = f"{tree.where}: {member}"
+        image = decode_image(tree.read(member), where, upright=shown_upright(archive))
+        image.info[_NAME] = f"{archive}/{name}"
+        return image
 
     def of(self, sample: Sample) -> Image.Image:
         """A sample's picture as RGB, of the size on which its masks lie.

@@ -14,7 +14,8 @@ class Question:
 
     Either ``archive`` and ``image`` name a picture (POPE) or ``image_bytes`` holds it (MMBench). ``group``
     joins the rotations of one MMBench question (the upstream index modulo 1,000,000); POPE uses the question's own id.
-    ``text`` is the upstream question without prompt wording; ``options`` is empty for yes/no questions.
+    ``text`` is the upstream question without prompt wording; ``options`` is empty for yes/no questions;
+    the first is A's, and an empty one is a letter that the question leaves out.
     ``answer`` is ``yes``/``no`` (POPE) or the option's letter (MMBench).
     """
 

@@ -2,12 +2,13 @@
 
 Upstream: ``utils/data_processing.py`` and ``utils/dataset.py`` (``ValDataset``) of dvlab-research/LISA. Every
 split is an archive of ``<name>.jpg`` + ``<name>.json`` pairs, in any folder; only the first text is evaluated.
+Photographs may also end in ``.jpeg`` or ``.png``, in any case, and are seen upright, as OpenCV reads them.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import numpy as np
@@ -15,20 +16,30 @@ from PIL import Image, ImageDraw
 from pydantic import Field, TypeAdapter
 
 from flmm.data.archives import Tree, open_tree
-from flmm.data.images import decode_image
-from flmm.data.readers import NO_QUESTION, NOT_A_REGION, GroundingReader
+from flmm.data.images import decode_image, shown_upright
+from flmm.data.readers import (
+    NO_ANNOTATION,
+    NO_PHOTOGRAPH,
+    NO_POINTS,
+    NO_QUESTION,
+    NOT_A_REGION,
+    Files,
+    GroundingReader,
+)
 from flmm.data.sample import Sample, Target, encode_rle
 from flmm.data.upstream import parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 _Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+_ENDINGS = (".jpg", ".jpeg", ".png")
 _NOTHING, _TARGET, _IGNORED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
     label: str
-    points: Annotated[list[tuple[_Coordinate, _Coordinate]], Field(min_length=1)]
+    points: list[tuple[_Coordinate, _Coordinate]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +63,19 @@ class ReasonSeg(GroundingReader):
         self.name = name
 
     def image_ids(self, split: str) -> list[int]:
-        return list(range(len(_members(open_tree(self.raw, _archive(split))))))
+        return list(range(len(_pairs(open_tree(self.raw, _archive(split)), Counter()))))
 
     def samples(self, split: str, exclude: Set[int], skipped: Counter[str]) -> Iterator[Sample]:
         tree = open_tree(self.raw, _archive(split))
-        for number, member in enumerate(_members(tree)):
+        for number, (member, picture) in enumerate(_pairs(tree, skipped)):
             where = f"{tree.where}: {member}"
             annotation = parse_json(_ANNOTATION, _utf8(tree.read(member)), where)
             texts = tuple(annotation.text)
             if not texts or not texts[0].strip():
                 skipped[NO_QUESTION] += 1
                 continue
-            picture = f"{member.removesuffix('.json')}.jpg"
-            width, height = decode_image(tree.read(picture), f"{tree.where}: {picture}").size
+            data, place = tree.read(picture), f"{tree.where}: {picture}"
+            width, height = decode_image(data, place, upright=shown_upright(_archive(split))).size
             yield Sample(
                 sample_id=f"{self.name}-{split}-{number:06d}",
                 dataset=self.name,
@@ -120,8 +131,10 @@ def _polygon(shape: _Shape, height: int, width: int, where: str) -> np.ndarray:
 
 def _target(annotation: _Annotation, height: int, width: int, where: str, skipped: Counter[str]) -> Target:
     """The one target, possibly without pixels: then nothing is to be found (upstream gives IoU 1 for nothing)."""
-    shapes = [shape for shape in annotation.shapes if shape.label.lower() != "flag"]  # upstream drops these
-    skipped[NOT_A_REGION] += len(annotation.shapes) - len(shapes)
+    regions = [shape for shape in annotation.shapes if shape.label.lower() != "flag"]  # upstream drops these
+    shapes = [shape for shape in regions if shape.points]
+    skipped[NOT_A_REGION] += len(annotation.shapes) - len(regions)
+    skipped[NO_POINTS] += len(regions) - len(shapes)
     target, ignored = paint(shapes, height, width, where)
     return Target(
         target_id="0",
@@ -138,16 +151,32 @@ def _archive(split: str) -> str:
     return f"ReasonSeg_{split}"
 
 
-def _members(tree: Tree) -> list[str]:
-    """Annotations with a photograph beside them.
+def _pairs(tree: Tree, skipped: Counter[str]) -> list[tuple[str, str]]:
+    """Annotations with the photograph beside them, by the annotation's name; what has no partner is counted.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no pair.
     """
-    found = [name for name in tree.names(".json") if tree.has(f"{name.removesuffix('.json')}.jpg")]
+    photographs: dict[str, list[str]] = {}
+    annotations = {}
+    for name in tree.names(""):
+        path = PurePosixPath(name)
+        stem = str(path.with_suffix(""))
+        if path.suffix.lower() == ".json":
+            annotations[stem] = name
+        elif path.suffix.lower() in _ENDINGS:
+            photographs.setdefault(stem, []).append(name)
+    # Of several photographs of one name the first ending counts, which is upstream's.
+    found = {stem: min(names, key=_place) for stem, names in photographs.items() if stem in annotations}
+    skipped[NO_PHOTOGRAPH] += len(annotations) - len(found)
+    skipped[NO_ANNOTATION] += sum(map(len, photographs.values())) - len(found)
     if not found:
-        raise InputError(f"{tree.where}: holds no pair of a .json and a .jpg of the same name")
-    return found
+        raise InputError(f"{tree.where}: holds no pair of a .json and a .jpg, .jpeg or .png of the same name")
+    return sorted((annotations[stem], picture) for stem, picture in found.items())
+
+
+def _place(name: str) -> tuple[int, str]:
+    return _ENDINGS.index(PurePosixPath(name).suffix.lower()), name
 
 
 def _utf8(data: bytes) -> bytes:
@@ -157,3 +186,14 @@ def _utf8(data: bytes) -> bytes:
     except UnicodeDecodeError:
         return data.decode("cp1252", errors="replace").encode("utf-8")
     return data
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """One archive holds the questions, the polygons and the photographs."""
+    archive = f"{_archive(split)}.zip"
+    return Files((archive,), (archive,))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> ReasonSeg:
+    """A reader of ``<raw>``; files are opened when a split is asked for."""
+    return ReasonSeg(raw, name)

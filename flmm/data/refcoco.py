@@ -15,18 +15,20 @@ from pydantic import TypeAdapter
 from flmm.data.archives import find_tree
 from flmm.data.coco import Instances
 from flmm.data.images import archive_of
-from flmm.data.pickles import load_plain
+from flmm.data.pickles import load_json_or_plain
 from flmm.data.readers import (
     EMPTY_SENTENCE,
     EVALUATION_IMAGE,
     NO_TARGET,
     NO_WORDS,
     ZERO_AREA,
+    Files,
     GroundingReader,
 )
 from flmm.data.sample import Sample, Target
 from flmm.data.upstream import Id, index, parse_python
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,23 @@ class _Ref:
 _REFS = TypeAdapter(list[_Ref])
 
 
+def _refs(data: bytes, where: str) -> list[_Ref]:
+    """The refs of a pickle, or of the same list as JSON.
+
+    Raises:
+        InputError: see ``load_plain``; malformed records; gRefCOCO's, whose refs name several annotations or none.
+    """
+    value = load_json_or_plain(data, where)
+    several = (ref for ref in value if isinstance(ref, dict)) if isinstance(value, list) else ()
+    for ref in several:
+        if isinstance(ref.get("ann_id"), list):
+            raise InputError(
+                f"{where}: ref {str(ref.get('ref_id'))[:20]} names a list of annotations, as gRefCOCO does; "
+                "expressions for several objects or for none are not read here, only RefCOCO, RefCOCO+ and RefCOCOg"
+            )
+    return parse_python(_REFS, value, where)
+
+
 class RefCOCO(GroundingReader):
     """One REFER dataset: ``<raw>/<name>.zip`` or the folder ``<raw>/<name>``."""
 
@@ -59,7 +78,7 @@ class RefCOCO(GroundingReader):
         tree = find_tree(raw, name, member)
         self.name = name
         self.where = f"{tree.where}: {member}"
-        records = parse_python(_REFS, load_plain(tree.read(member), self.where), self.where)
+        records = _refs(tree.read(member), self.where)
         index(records, "ref", self.where, key="ref_id")
         self._instances = Instances(tree, f"{name}/instances.json", {ref.ann_id for ref in records})
         # Per split and image, its refs in upstream order.
@@ -121,9 +140,27 @@ class RefCOCO(GroundingReader):
                 f"{self.where}: ref {ref.ref_id} is about image {ref.image_id}, "
                 f"but its annotation {annotation_id} is of image {annotation.image_id}"
             )
-        rle = self._instances.rle(annotation)
+        rle = self._instances.rle(annotation, skipped)
         if rle is None or not sentences:
             skipped[ZERO_AREA if rle is None else NO_WORDS] += 1
             return None
         category = self._instances.category(annotation.category_id)
         return Target(str(annotation_id), sentences, rle, category.name, category.isthing, is_plural=False)
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """REFER's archive; all photographs are of COCO's train2014."""
+    return Files((f"{name}.zip",), ("train2014.zip",))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> RefCOCO:
+    """Read one dataset's annotations.
+
+    Raises:
+        InputError: params.yaml does not say which expressions, or a file is absent or malformed.
+    """
+    if dataset.refs is None:
+        raise InputError(
+            f"params.yaml: datasets.{name}.refs: the reader refcoco needs a file such as refs(unc).p"
+        )
+    return RefCOCO(raw, name, dataset.refs)

@@ -1,5 +1,6 @@
 """COCO ``segmentation`` values (polygons, run lengths, crowds) as masks, checked before C code sees them."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -7,52 +8,95 @@ import numpy as np
 from pycocotools import mask as coco_mask
 from pydantic import Field, TypeAdapter
 
+from flmm.data.readers import SLIVER
 from flmm.data.sample import encode_rle
-from flmm.data.upstream import Side, parse_python
+from flmm.data.upstream import parse_python
 from flmm.errors import InputError
 
 _Coordinate = Annotated[float, Field(allow_inf_nan=False)]
+_Length = Annotated[int, Field(gt=0)]  # compared with the image's before anything is made of it
+_CORNERS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    size: tuple[Side, Side]
-    counts: str | list[Annotated[int, Field(ge=0, strict=True)]]
+    size: tuple[_Length, _Length]
+    counts: Any  # text or numbers
 
 
-_POLYGONS = TypeAdapter(list[Annotated[list[_Coordinate], Field(min_length=6)]])
+_POLYGONS = TypeAdapter(list[list[_Coordinate]])
 _RUNS = TypeAdapter(_Runs)
 
 
-def segmentation_mask(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
+def segmentation_mask(
+    segmentation: Any, height: int, width: int, where: str, skipped: Counter[str] | None = None
+) -> np.ndarray:
     """A COCO ``segmentation`` as (height, width) bool.
 
-    Polygons (united), compressed or uncompressed run lengths (crowds), as pycocotools' ``annToRLE``.
-    An empty list of polygons is an empty mask.
+    Polygons (united), compressed or uncompressed run lengths (crowds), as pycocotools' ``annToRLE``, or a list of run
+    lengths (united). An empty list is an empty mask. Polygons of fewer than three corners have no inside: they are
+    left out and counted in ``skipped``, or refused without one.
 
     Raises:
         InputError: a form that COCO does not have, another size than the image's, or runs or points that
             leave the image (names ``where``).
     """
     if isinstance(segmentation, list):
-        return _polygon_mask(parse_python(_POLYGONS, segmentation, where), height, width, where)
-    runs = parse_python(_RUNS, segmentation, where)
-    if runs.size != (height, width):
-        raise InputError(
-            f"{where}: mask of {runs.size[0]}x{runs.size[1]} pixels for an image of {height}x{width}"
-        )
-    counts = _decode_counts(runs.counts, where) if isinstance(runs.counts, str) else runs.counts
-    return runs_mask(counts, height, width, where)
+        if segmentation and all(isinstance(part, dict) for part in segmentation):
+            parts = [_run_lengths_mask(part, height, width, where) for part in segmentation]
+            return np.logical_or.reduce(parts)
+        polygons = parse_python(_POLYGONS, segmentation, where)
+        return _polygon_mask(_with_inside(polygons, where, skipped), height, width, where)
+    return _run_lengths_mask(segmentation, height, width, where)
 
 
-def segmentation_rle(segmentation: Any, height: int, width: int, where: str) -> str | None:
+def segmentation_rle(
+    segmentation: Any, height: int, width: int, where: str, skipped: Counter[str] | None = None
+) -> str | None:
     """The same as compressed run lengths; None when no pixel is set.
 
     Raises:
         InputError: see ``segmentation_mask``.
     """
-    mask = segmentation_mask(segmentation, height, width, where)
+    mask = segmentation_mask(segmentation, height, width, where, skipped)
     return encode_rle(mask) if mask.any() else None
+
+
+def _run_lengths_mask(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
+    runs = parse_python(_RUNS, segmentation, where)
+    if runs.size != (height, width):
+        raise InputError(
+            f"{where}: mask of {runs.size[0]}x{runs.size[1]} pixels for an image of {height}x{width}"
+        )
+    return runs_mask(_counts(runs.counts, where), height, width, where)
+
+
+def _counts(counts: Any, where: str) -> list[int]:
+    """Run lengths as numbers; a round trip through floats (3.0) does them no harm."""
+    if isinstance(counts, str):
+        return _decode_counts(counts, where)
+    numbers: list[Any] = counts if isinstance(counts, list) else [None]
+    if not all(_is_length(number) for number in numbers):
+        raise InputError(
+            f"{where}: counts: neither text nor a list of whole numbers, got {str(counts)[:80]!r}"
+        )
+    return [int(number) for number in numbers]
+
+
+def _is_length(number: Any) -> bool:
+    """A whole number that is not negative; true and false are none."""
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return False
+    return number >= 0 and number == number // 1
+
+
+def _with_inside(polygons: list[list[float]], where: str, skipped: Counter[str] | None) -> list[list[float]]:
+    kept = [polygon for polygon in polygons if len(polygon) >= 2 * _CORNERS]
+    if skipped is None and len(kept) < len(polygons):
+        raise InputError(f"{where}: a polygon has fewer than three corners")
+    if skipped is not None:
+        skipped[SLIVER] += len(polygons) - len(kept)
+    return kept
 
 
 def runs_mask(counts: list[int], height: int, width: int, where: str) -> np.ndarray:

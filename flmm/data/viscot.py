@@ -4,6 +4,7 @@ Upstream: ``viscot_benchmark/benchmark/<split>.json`` of deepcs233/Visual-CoT, r
 ``llava/eval/model_cot_loader.py``. A split is a subset such as ``gqa``; photographs are ``cot/<subset>/<file>``.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Set
@@ -16,13 +17,15 @@ from pydantic import Field, TypeAdapter
 
 from flmm.data.archives import read_file
 from flmm.data.images import ImageStore
-from flmm.data.readers import NO_QUESTION, ZERO_AREA, GroundingReader
+from flmm.data.readers import INVERTED_BOX, NO_QUESTION, ZERO_AREA, Files, GroundingReader
 from flmm.data.sample import Sample, Target, encode_rle
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 # The second picture of an entry: the same file, and the box in its pixels.
-_REGION = re.compile(r"(.+)###\[\s*([\d.]+),\s*([\d.]+),\s*([\d.]+),\s*([\d.]+)\s*\]")
+_NUMBER = r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*"
+_REGION = re.compile(rf"(.+)###\s*\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]\s*")
 _REQUEST = "Please provide the bounding box coordinate of the region"
 
 
@@ -65,8 +68,11 @@ class VisualCoT(GroundingReader):
                 continue
             place = f"{where}: question {entry.question_id}"
             archive, image, box = _picture(entry, place)
+            if box[0] > box[2] or box[1] > box[3]:
+                skipped[INVERTED_BOX] += 1
+                continue
             width, height = self._images.open(archive, image).size
-            region = box_mask(box, height, width, place)
+            region = box_mask(box, height, width)
             if not region.any():
                 skipped[ZERO_AREA] += 1
                 continue
@@ -96,17 +102,12 @@ def question(text: str) -> str:
     return text.removeprefix("<image>\n").split(_REQUEST)[0].strip()
 
 
-def box_mask(box: tuple[float, float, float, float], height: int, width: int, where: str) -> np.ndarray:
-    """The pixels of a box (left, top, right, bottom) as (height, width) bool.
-
-    Raises:
-        InputError: it has its ends in the wrong order or lies far outside the photograph (names ``where``).
-    """
-    left, top, right, bottom = box
-    if left > right or top > bottom or right > 2 * width or bottom > 2 * height:
-        raise InputError(f"{where}: the box {list(box)} is none in a photograph of {width} x {height}")
+def box_mask(box: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
+    """The pixels of a box (left, top, right, bottom) as (height, width) bool, clipped to the photograph."""
+    left, right = (min(max(round(x), 0), width) for x in (box[0], box[2]))
+    top, bottom = (min(max(round(y), 0), height) for y in (box[1], box[3]))
     mask = np.zeros((height, width), dtype=bool)
-    mask[round(top) : round(bottom), round(left) : round(right)] = True
+    mask[top:bottom, left:right] = True
     return mask
 
 
@@ -122,6 +123,18 @@ def _picture(entry: _Entry, where: str) -> tuple[str, str, tuple[float, float, f
         raise InputError(f"{where}: its pictures {entry.image[:2]} are not a path and a path with a box")
     try:
         left, top, right, bottom = (float(value) for value in match.groups()[1:])
+        if not all(map(math.isfinite, (left, top, right, bottom))):
+            raise ValueError("too large")
     except ValueError as error:
         raise InputError(f"{where}: {match.group(0)!r} holds no box of four numbers") from error
     return archive, image, (left, top, right, bottom)
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """The questions, and the photographs, whose sizes are in no annotation."""
+    return Files((f"viscot_{split}.json", "cot.zip"), ("cot.zip",))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> VisualCoT:
+    """A reader of ``<raw>``; files are opened when a split is asked for."""
+    return VisualCoT(raw, name)

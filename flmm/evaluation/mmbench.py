@@ -9,42 +9,76 @@ from flmm.data.question import Question
 from flmm.evaluation import metrics
 
 _REQUEST = "Answer with the option's letter from the given choices directly."
-# "B", "b.", "(B)", "B)", "B:" alone, or decorated so in front of the option's text. An undecorated letter in
-# front of words is none: "A red circle" starts with an article.
+# A letter alone, or marked as one in front of other words: "B", "b.", "(B)"; "B. red", "(B) red".
 _ALONE = re.compile(r"\(?([A-Za-z])\)?[.,:]?")
 _BEFORE_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s.*", re.DOTALL)
+# What VLMEvalKit takes for blanks around a letter, how far from the end a letter may stand, in words, and the one
+# wording in which it may stand anywhere.
+_BLANKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+_LAST_WORDS = 4
+_STATED = re.compile(r"(?i:answer is) \**([A-Z])\b")
+_REFUSALS = (
+    "can't help with images of people",
+    "can't process this file",
+    "without the image provided",
+    "cannot determine the answer",
+)
+# "A" where a sentence begins or after "is", in front of a word: an article, unless the word says something of it.
+_ARTICLE = re.compile(r"(?:^|[.!?:\n]|\bis)\s*\**A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor)\b)\w")
 
 
 def prompt(question: Question) -> str:
     """The user text in LLaVA-1.5's wording: hint if there is one, question, lettered options, request."""
-    options = [
-        f"{letter}. {option}"
-        for letter, option in zip(string.ascii_uppercase, question.options, strict=False)
-    ]
+    options = [f"{letter}. {option}" for letter, option in _choices(question.options).items()]
     return "\n".join([*([question.hint] if question.hint else []), question.text, *options, _REQUEST])
 
 
 def option_letter(answer: str, options: Sequence[str]) -> str | None:
     """The letter that an answer chooses, or None where it cannot be told (which counts as wrong).
 
-    In this order: a letter alone (``B``, ``b.``, ``(B)``), an option's whole text (without regard to case and
-    a full stop at its end), a decorated letter in front of other text (``B. red``). The letter must be one of
-    the options'. Upstream (``vlmeval/utils/matching_util.py`` of VLMEvalKit) also accepts letters and texts
-    inside longer sentences, and asks a language model about the rest; this rule is stricter and needs none.
+    A letter alone or marked in front of other words, an option's whole text, and else by VLMEvalKit's rules
+    (``vlmeval/utils/matching_util.py``) without its language model: the only option's letter among the words is one of
+    the last four, or follows "answer is"; else the answer holds the text of exactly one option and is not more than
+    twice as long as all options together. Stricter than upstream in one thing: an answer that begins with an article
+    ("A red circle"), or with the marked letter of no option, names none.
     """
-    text, letters = answer.strip(), string.ascii_uppercase[: len(options)]
-    if (alone := _ALONE.fullmatch(text)) and alone[1].upper() in letters:
+    text, choices = answer.strip(), _choices(options)
+    if not text or any(refusal in text.lower() for refusal in _REFUSALS):
+        return None
+    if (alone := _ALONE.fullmatch(text)) and alone[1].upper() in choices:
         return alone[1].upper()
-    same = [
-        letter
-        for letter, option in zip(letters, options, strict=True)
-        if _plain(option) == _plain(text) and text
-    ]
+    same = [letter for letter, option in choices.items() if _plain(option) == _plain(text)]
     if len(same) == 1:
         return same[0]
     before = _BEFORE_TEXT.fullmatch(text)
-    letter = (before[1] or before[2]) if before else None
-    return letter if letter and letter in letters else None
+    marked = (before[1] or before[2]) if before else None
+    if marked:
+        return marked if marked in choices else None
+    return _spoken(text, choices)
+
+
+def _spoken(text: str, choices: Mapping[str, str]) -> str | None:
+    """The letter of an answer in a sentence, by VLMEvalKit's rules."""
+    article = _ARTICLE.search(text)
+    without = text if article is None else text[: article.end() - 1].rstrip()[:-1] + text[article.end() - 1 :]
+    words = without.translate(_BLANKS).split()
+    named = [letter for letter in choices if letter in words]
+    if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
+        return named[0]
+    if not named and "Z" in words:  # upstream's letter for none of them
+        return None
+    stated = _STATED.search(text)
+    if stated and article is None and stated[1].upper() in choices:
+        return stated[1].upper()
+    if article is not None or len(text) > 2 * sum(map(len, choices.values())):
+        return None
+    held = [letter for letter, option in choices.items() if option.lower() in text.lower()]
+    return held[0] if len(held) == 1 else None
+
+
+def _choices(options: Sequence[str]) -> dict[str, str]:
+    """Options by letter; an empty one is a letter that the question leaves out."""
+    return {letter: option for letter, option in zip(string.ascii_uppercase, options, strict=False) if option}
 
 
 def _plain(text: str) -> str:

@@ -42,7 +42,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Score:
-    """The records, and how many units had no prediction: those count as empty masks."""
+    """The records, and how many units had no prediction or an unfilled one: those count as empty masks."""
 
     records: list[Record]
     units: int
@@ -62,7 +62,10 @@ def units(samples: Sequence[Sample], protocol: Protocol) -> list[Unit]:
 
 
 def template(samples: Sequence[Sample], protocol: Protocol) -> list[dict[str, object]]:
-    """The units as JSON records whose ``segmentation`` is to be filled in: COCO run lengths ``{size, counts}``."""
+    """The units as JSON records whose ``segmentation`` is to be filled in: COCO run lengths ``{size, counts}``.
+
+    ``counts`` is None until then, and a record left so counts as missing.
+    """
     return [
         {
             "answer_id": unit.key[0],
@@ -133,7 +136,7 @@ def _row(unit: Unit, mine: Any, protocol: str, system: str) -> dict[str, object]
 
 
 def _read(path: Path, known: Mapping[Key, Sample]) -> dict[Key, Any]:
-    """Run lengths by key, each of its image's size."""
+    """Run lengths by key, each of its image's size; rows of a template that nobody has filled in are left out."""
     rows = _parquet(path) if path.suffix == ".parquet" else _json(path)
     keys = [key for key, _ in rows]
     twice = [key for key, count in Counter(keys).items() if count > 1]
@@ -145,7 +148,18 @@ def _read(path: Path, known: Mapping[Key, Sample]) -> dict[Key, Any]:
             f"{path}: {len(unknown)} predictions belong to no unit of the samples under this protocol, such as "
             f"{_name(unknown)}; --template lists the units"
         )
-    return {key: _checked(path, key, segmentation, known[key]) for key, segmentation in rows}
+    return {
+        key: _checked(path, key, segmentation, known[key])
+        for key, segmentation in rows
+        if not _unfilled(segmentation)
+    }
+
+
+def _unfilled(segmentation: Any) -> bool:
+    """Whether a row is as the template has it: without run lengths. It is as good as no row."""
+    return segmentation is None or (
+        isinstance(segmentation, dict) and "counts" in segmentation and segmentation["counts"] is None
+    )
 
 
 def _checked(path: Path, key: Key, segmentation: Any, sample: Sample) -> Any:

@@ -42,6 +42,8 @@ def run(
         values = (record["benchmark"], record["split"], record["protocol"], record["metric"])
         table.add_row(*values, f"{record['value']:.2f}")
     Console().print(table)
-    print(f"{found.units} units, {found.missing} without a prediction (counted as empty masks)")
+    print(
+        f"{found.units} units, {found.missing} without a prediction or not filled in (counted as empty masks)"
+    )
     if out is not None:
         write_json(out, found.records)

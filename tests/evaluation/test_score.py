@@ -94,7 +94,7 @@ def broken(change: str) -> list[dict[str, Any]]:
     elif change == "size":
         first["segmentation"]["size"] = [5, 5]
     elif change == "counts":
-        first["segmentation"]["counts"] = None
+        first["segmentation"]["counts"] = "no run lengths"
     elif change == "keys":
         del first["phrase"]
     return records
@@ -109,7 +109,7 @@ def broken(change: str) -> list[dict[str, Any]]:
             "1 predictions belong to no unit of the samples under this protocol, such as nobody phrase 0",
         ),
         ("size", "mask of 5x5 pixels for an image of 24x32"),
-        ("counts", "refcoco-val-0/paper/0 phrase 0: counts"),
+        ("counts", "refcoco-val-0/paper/0 phrase 0: not compressed run lengths"),
         ("keys", "prediction 0 has no answer_id, phrase and segmentation"),
     ],
 )
@@ -154,7 +154,7 @@ def test_the_command_writes_a_template_and_scores_it(tmp_path: Path) -> None:
         app, [*arguments, str(predictions), "--out", str(tmp_path / "r.json"), "--system", "mine"]
     )
     assert result.exit_code == 0, result.output
-    assert "24 units, 0 without a prediction" in result.output
+    assert "24 units, 0 without a prediction or not filled in" in result.output
     assert {record["backbone"] for record in json.loads((tmp_path / "r.json").read_text())} == {"mine"}
     refused = RUN.invoke(app, [*arguments, str(predictions), "--protocol", "train"]).exception
     assert isinstance(refused, InputError) and "there are paper and standard" in str(refused)
