@@ -19,9 +19,10 @@ from PIL import Image
 from flmm import backbones, shipped
 from flmm.backbones.base import Backbone, HeadInput, Observation
 from flmm.contract.facts import Facts, facts
-from flmm.data.images import decode_image
+from flmm.data.depth import eight_bits
+from flmm.data.images import DECODE_ERRORS, decode_image
 from flmm.device import resolve_device
-from flmm.errors import InputError
+from flmm.errors import InputError, StepError
 from flmm.heads.batches import together
 from flmm.heads.checkpoint import HeadConfig, check_fits, load_head, read_config
 from flmm.heads.model import HeadOutput, MaskHead
@@ -112,8 +113,11 @@ class Grounder:
     def ground(self, image: Picture, phrases: Sequence[str]) -> Grounded:
         """The pixels that each phrase means, as if it had been said alone about the picture.
 
+        ``image``: a path, whose EXIF orientation is followed, or a PIL image, which is taken as it is.
+
         Raises:
             InputError: not a picture; no phrase, or one without words.
+            StepError: the masks are not finite.
         """
         texts = _checked(phrases)
         picture = _picture(image)
@@ -133,6 +137,7 @@ class Grounder:
 
         Raises:
             InputError: not a picture, or no question.
+            StepError: the masks are not finite.
         """
         if not isinstance(question, str) or not question.strip():
             raise InputError("question: expected a text that asks something")
@@ -177,6 +182,8 @@ class Grounder:
             return Grounded(texts, nothing, nothing, np.zeros((0, 4), np.int64), np.zeros(0, np.float32))
         refined = torch.cat([output.probabilities(size)[1] for output in outputs]).cpu()
         coarse = torch.cat([output.probabilities(size)[0] for output in outputs]).cpu() > 0.5
+        if not torch.isfinite(refined).all():
+            raise StepError("the masks are not finite; try dtype='float32'")
         masks = refined > 0.5
         inside = (refined * masks).sum((1, 2)) / masks.sum((1, 2)).clamp_min(1)
         boxes = np.stack([_box(mask) for mask in masks.numpy()])
@@ -211,14 +218,18 @@ def _checked(phrases: Sequence[str]) -> tuple[str, ...]:
 
 def _picture(image: Picture) -> Image.Image:
     if isinstance(image, Image.Image):
-        return image if image.mode == "RGB" else image.convert("RGB")
+        try:
+            image.load()  # a file that was only opened is read, and its damage found, here
+        except DECODE_ERRORS as error:
+            raise InputError(f"image: not a readable picture ({error})") from error
+        return image if image.mode == "RGB" else eight_bits(image, "image").convert("RGB")
     if not isinstance(image, str | Path):
         raise InputError(f"image: expected a PIL image or a path, got {type(image).__name__}")
     try:
         data = Path(image).read_bytes()
     except OSError as error:
         raise InputError(f"{image}: cannot be read as a picture ({error.strerror or error})") from error
-    return decode_image(data, str(image))
+    return decode_image(data, str(image), upright=True)
 
 
 def _check(path: Path, config: HeadConfig, entry: BackboneEntry, known: Facts) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 from safetensors.torch import save_file
 
 import flmm
@@ -22,7 +22,7 @@ from flmm import shipped
 from flmm.backbones import load
 from flmm.backbones.base import Generation, Grid, HeadInput, Observation
 from flmm.data.geometry import View
-from flmm.errors import InputError
+from flmm.errors import InputError, StepError
 from flmm.evaluation.engine import to_masks
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import HeadOutput, build_head
@@ -131,6 +131,26 @@ def test_a_path_and_other_colour_modes_are_pictures_too(grounder: Grounder, tmp_
         assert np.array_equal(grounder.ground(image, ["a star"]).masks, expected)
 
 
+def test_photographs_are_seen_as_people_see_them(grounder: Grounder, tmp_path: Path) -> None:
+    """Turned upright by EXIF, 16 bits scaled to 8."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    expected = grounder.ground(picture(), ["a star"]).masks
+    assert np.array_equal(grounder.ground(tmp_path / "turned.png", ["a star"]).masks, expected)
+    grey = np.asarray(picture().convert("L"))
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    expected = grounder.ground(Image.fromarray(grey), ["a star"]).masks
+    assert np.array_equal(grounder.ground(deep, ["a star"]).masks, expected)
+
+
+def test_masks_that_are_not_finite_are_an_error(parts: Parts) -> None:
+    broken = Listener(firmness=float("nan"))
+    grounder = Grounder(parts.load().backbone, broken, parts.segmenter)
+    with pytest.raises(StepError, match="the masks are not finite"):
+        grounder.ground(picture(), ["a star"])
+
+
 def test_a_picture_that_was_changed_is_another_picture(grounder: Grounder) -> None:
     """Its embedding is kept for the next question, by content and not by object."""
     image = picture()
@@ -170,12 +190,16 @@ class Speaker:
 class Listener:
     """Remembers what it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, firmness: float = 1.0) -> None:
         self.seen: list[HeadInput] = []
+        self.firmness = firmness
 
     def __call__(self, inputs: Sequence[HeadInput], embeddings: Sequence[torch.Tensor]) -> list[HeadOutput]:
         self.seen += inputs
-        return [HeadOutput(torch.ones(1, 4, 4), torch.ones(1, *each.image_size)) for each in inputs]
+        return [
+            HeadOutput(torch.ones(1, 4, 4), torch.full((1, *each.image_size), self.firmness))
+            for each in inputs
+        ]
 
 
 def test_a_phrase_of_an_answer_is_the_mean_of_its_tokens(parts: Parts) -> None:
@@ -217,6 +241,10 @@ def test_a_file_that_is_no_picture_is_named(grounder: Grounder, tmp_path: Path) 
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(InputError, match=r"a\.png: not a readable picture"):
         grounder.ground(tmp_path / "a.png", ["a"])
+    picture().save(tmp_path / "b.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:200])
+    with pytest.raises(InputError, match="image: not a readable picture"):
+        grounder.ground(Image.open(tmp_path / "b.png"), ["a"])
     with pytest.raises(InputError, match="question: expected a text"):
         grounder.answer(picture(), " ")
 
