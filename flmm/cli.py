@@ -124,7 +124,7 @@ def train(context: typer.Context, backbone: BackboneName) -> None:
             params,
             backbone,
             shards,
-            [manifests.embed_manifest(params)],
+            manifests.embed_manifest(params),
             paths.results(params, backbone, "train"),
             on_step=curves.add,
         )

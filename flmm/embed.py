@@ -15,19 +15,17 @@ from flmm.params import Params
 from flmm.progress import progress_bar
 
 
-def embed(
-    params: Params, sample_paths: Sequence[Path], raw: Path, out: Path, key: str, archive: str | None = None
-) -> None:
+def embed(params: Params, sample_paths: Sequence[Path], raw: Path, out: Path, key: str) -> None:
     """Embed every image of the samples that no whole shard in ``out`` holds yet, and write ``manifest.json`` last.
 
-    ``archive``: embed the images of this one only. ``key`` addresses the content of ``out``: segmenter, precision and
-    code. Shards that are there stay, also those of a killed run and those with images that are not wanted now.
+    ``key`` addresses the content of ``out``: segmenter, precision and code. Shards that are there stay, also those of a
+    killed run and those with images that are not wanted now.
 
     Raises:
         InputError: samples, an image or the segmenter cannot be read.
         StepError: the disk is full, or an embedding is not finite.
     """
-    wanted = [image for image in images_of(sample_paths) if archive in (None, image[0])]
+    wanted = images_of(sample_paths)
     segmenter = load_segmenter(params.active.segmenter, raw)
     folder = ShardFolder(out, segmenter.channels, segmenter.embedding_side)
     present = folder.tidy()
@@ -38,9 +36,7 @@ def embed(
     size = params.embed.images_per_shard
     chunks = [missing[at : at + size] for at in range(0, len(missing), size)]
     with progress_bar() as progress:
-        task = progress.add_task(
-            f"embed {archive or 'images'}", total=len(wanted), completed=len(wanted) - len(missing)
-        )
+        task = progress.add_task("embed images", total=len(wanted), completed=len(wanted) - len(missing))
         for path, images in zip(folder.free(), chunks, strict=False):  # there is always a free name
             folder.write(path, _embedded(images, segmenter, store))
             progress.advance(task, len(images))

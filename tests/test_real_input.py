@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     embed(params, [out / f"{part}.parquet" for part in PARTS], SAMPLE, out / "embed", "key")
     ready = {part: folder / "manifest.json" for part, folder in manifests.items()}
     embedded = out / "embed" / "manifest.json"
-    train(params, BACKBONE, [ready["refcoco-train"]], [embedded], out / "train")
+    train(params, BACKBONE, [ready["refcoco-train"]], embedded, out / "train")
     for benchmark in ("res", "png"):
         evaluate(
             params,

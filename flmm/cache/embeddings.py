@@ -139,34 +139,24 @@ class ShardFolder:
 
 
 class EmbeddingStore:
-    """Image embeddings by (archive, image), of one folder or several: read lazily, the most recent kept in memory.
+    """Image embeddings by (archive, image): read lazily, the most recent kept in memory.
 
     Raises:
-        InputError: a manifest is absent or damaged, a shard is, or two folders are of other sizes (names the files).
+        InputError: the manifest is absent or damaged, or a shard is (names the file).
     """
 
-    def __init__(self, *manifests: Path) -> None:
-        self.manifests = tuple(map(read_embed_manifest, manifests))
-        first = self.manifests[0]
-        self.channels, self.side = first.channels, first.side
-        self._places: dict[ImageKey, tuple[Path, int, int]] = {}  # shard, row group, row in it
-        for path, manifest in zip(manifests, self.manifests, strict=True):
-            if (manifest.channels, manifest.side) != (self.channels, self.side):
-                raise InputError(
-                    f"{path}: embeddings of {manifest.channels} channels, side {manifest.side}, but those of "
-                    f"{manifests[0]} have {self.channels}, {self.side}; run embed again"
-                )
-            self._index(path.parent)
-        self._memory = GroupMemory(MEMORY_BYTES)
-
-    def _index(self, folder: Path) -> None:
-        for path in _shard_paths(folder):
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = read_embed_manifest(manifest)
+        self._folder = manifest.parent
+        self._places: dict[ImageKey, tuple[str, int, int]] = {}  # shard, row group, row in it
+        for path in _shard_paths(self._folder):
             shard = ShardFile(path, STEP)
-            if not shard.schema.equals(_schema(self.channels, self.side)):
+            if not shard.schema.equals(_schema(self.manifest.channels, self.manifest.side)):
                 raise shard.broken("of other sizes than its manifest says")
             for group in range(shard.groups):
                 for row, key in enumerate(_group_images(shard, group)):
-                    self._places[key] = (path, group, row)
+                    self._places[key] = (path.name, group, row)
+        self._memory = GroupMemory(MEMORY_BYTES)
 
     def lookup(self, archive: str, image: str) -> torch.Tensor:
         """The embedding (1, C, E, E) float32.
@@ -175,11 +165,17 @@ class EmbeddingStore:
             InputError: the image was not embedded, or its shard is damaged.
         """
         if (archive, image) not in self._places:
-            raise InputError(f"{archive}/{image}: not embedded; run embed again")
-        path, group, row = self._places[archive, image]
-        table = self._memory.get((path, group), lambda: ShardFile(path, STEP).read(group, ["embedding"]))
-        values = np.frombuffer(table["embedding"][row].as_py(), dtype="<f2").astype(np.float32)
-        return torch.from_numpy(values).reshape(1, self.channels, self.side, self.side)
+            raise InputError(f"{self._folder}: no embedding of {archive}/{image}; run embed again")
+        file, group, row = self._places[archive, image]
+        payload = self._group(file, group)["embedding"][row].as_py()
+        values = np.frombuffer(payload, dtype="<f2").astype(np.float32)
+        side = self.manifest.side
+        return torch.from_numpy(values).reshape(1, self.manifest.channels, side, side)
+
+    def _group(self, file: str, group: int) -> pa.Table:
+        return self._memory.get(
+            (file, group), lambda: ShardFile(self._folder / file, STEP).read(group, ["embedding"])
+        )
 
 
 def _shard_paths(folder: Path) -> list[Path]:

@@ -35,7 +35,7 @@ class TrainingImages(Dataset[TrainingImage]):
         InputError: no answers; a cache of another backbone; parts with different channels; a damaged file.
     """
 
-    def __init__(self, manifests: Sequence[Path], embeddings: Sequence[Path], backbone: str) -> None:
+    def __init__(self, manifests: Sequence[Path], embed_manifest: Path, backbone: str) -> None:
         parts = [read_manifest(path) for path in manifests]
         for part in parts:
             if part.backbone != backbone:
@@ -48,7 +48,7 @@ class TrainingImages(Dataset[TrainingImage]):
         self.answers = AnswerDataset(parts)
         if not len(self.answers):
             raise InputError(f"{', '.join(map(str, manifests))}: no answer to train on")
-        self.embeddings = EmbeddingStore(*embeddings)
+        self.embeddings = EmbeddingStore(embed_manifest)
         self.channels = parts[0].channels
         self.phrases = sum(part.rows for part in parts)
         # (L, D) of the frozen LMM's hidden states

@@ -29,7 +29,7 @@ def train(
     params: Params,
     backbone_name: str,
     manifests: Sequence[Path],
-    embeddings: Sequence[Path],
+    embed_manifest: Path,
     out: Path,
     on_step: OnStep | None = None,
 ) -> None:
@@ -44,9 +44,9 @@ def train(
         StepError: the loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
-    images = TrainingImages(manifests, embeddings, backbone_name)
+    images = TrainingImages(manifests, embed_manifest, backbone_name)
     segmenter = load_segmenter(params.active.segmenter, raw(params))
-    _check_embeddings(images, segmenter, embeddings)
+    _check_embeddings(images, segmenter, embed_manifest)
     config = _head_config(params, backbone_name, images, segmenter)
     head = build_head(
         params.train.head,
@@ -58,7 +58,7 @@ def train(
     )
     accelerator = make_accelerator(params.train)
     trainer = Trainer(params.train, params.seed, head, images, accelerator)
-    key = _run_key(params, backbone_name, manifests, images)
+    key = _run_key(params, backbone_name, manifests, images.embeddings.manifest.key)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
         checkpoints = Checkpoints(out / "checkpoints", key)
         done, state = checkpoints.resume()
@@ -76,12 +76,12 @@ def train(
         checkpoints.remove()
 
 
-def _check_embeddings(images: TrainingImages, segmenter: Segmenter, manifests: Sequence[Path]) -> None:
-    found = (images.embeddings.channels, images.embeddings.side)
+def _check_embeddings(images: TrainingImages, segmenter: Segmenter, embed_manifest: Path) -> None:
+    found = (images.embeddings.manifest.channels, images.embeddings.manifest.side)
     wanted = (segmenter.channels, segmenter.embedding_side)
     if found != wanted:
         raise InputError(
-            f"{manifests[0]}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
+            f"{embed_manifest}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
             f"{wanted[0]}, {wanted[1]}; run embed again"
         )
 
@@ -101,7 +101,7 @@ def _head_config(
     )
 
 
-def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], images: TrainingImages) -> str:
+def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embeddings: str) -> str:
     """What a checkpoint belongs to: a SHA-256 over everything that decides the trained weights."""
     return sha256_of(
         {
@@ -110,8 +110,7 @@ def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], imag
             "backbone": backbone_name,
             "segmenter": params.active.segmenter.model_dump(),
             "data": [sha256_file(path) for path in manifests],
-            # Not which other images were embedded, too.
-            "embeddings": [manifest.key for manifest in images.embeddings.manifests],
+            "embeddings": embeddings,  # their key: which other images were embedded too does not matter
             "code": code_hash("train"),
         }
     )

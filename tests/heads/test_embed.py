@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from flmm.cache import embeddings as stored
-from flmm.cache.embeddings import EmbeddingStore, read_embed_manifest
+from flmm.cache.embeddings import EmbeddingStore
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, write_samples
 from flmm.embed import embed
@@ -49,8 +47,8 @@ class Suite:
         save_file(sam.model.state_dict(), folder / "sam" / "model.safetensors")
         self.folder, self.size = folder / "sam", 3
 
-    def _samples(self, path: Path, names: list[str], archive: str = "train2014") -> Path:
-        samples = [Sample(name, "refcoco", "train", 1, archive, name, 30, 50, (), ()) for name in names]
+    def _samples(self, path: Path, names: list[str]) -> Path:
+        samples = [Sample(name, "refcoco", "train", 1, "train2014", name, 30, 50, (), ()) for name in names]
         write_samples(path, samples)
         return path
 
@@ -96,7 +94,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_every_image_is_embedded_once_and_found_by_name(suite: Suite, sam: SamSegmenter) -> None:
     store = suite.embed()
     assert rows(suite) == [3, 3, 1]
-    assert (store.manifests[0].key, store.manifests[0].images) == ("0123456789ab", 7)
+    assert (store.manifest.key, store.manifest.images) == ("0123456789ab", 7)
     for name in reversed(NAMES):
         expected = sam.embed(ImageStore(suite.raw).open("train2014", name))
         found = store.lookup("train2014", name)
@@ -134,11 +132,11 @@ def test_only_images_that_are_not_there_yet_are_embedded(suite: Suite, opened: l
     before = suite.embed()
     first = before.lookup("train2014", NAMES[0])
     old_manifest, old_shards = suite.out.joinpath("manifest.json").read_bytes(), shard_bytes(suite)
-    assert (before.manifests[0].images, opened, rows(suite)) == (5, NAMES[:5], [3, 2])
+    assert (before.manifest.images, opened, rows(suite)) == (5, NAMES[:5], [3, 2])
     opened.clear()
     suite.samples, suite.size = both, 1
     after = suite.embed()
-    assert (after.manifests[0].images, opened, rows(suite)) == (7, NAMES[5:], [3, 2, 1, 1])
+    assert (after.manifest.images, opened, rows(suite)) == (7, NAMES[5:], [3, 2, 1, 1])
     assert all(
         old_shards[name] == suite.out.joinpath(name).read_bytes() for name in old_shards if "shard" in name
     )
@@ -154,7 +152,7 @@ def test_only_images_that_are_not_there_yet_are_embedded(suite: Suite, opened: l
     whole = suite.embed()  # all at once
     assert torch.equal(whole.lookup("train2014", NAMES[6]), alone)
     assert torch.equal(whole.lookup("train2014", NAMES[0]), first)
-    assert whole.manifests == after.manifests
+    assert whole.manifest == after.manifest
 
 
 def test_a_shard_of_other_sizes_is_written_anew(suite: Suite) -> None:
@@ -168,29 +166,9 @@ def test_a_shard_of_other_sizes_is_written_anew(suite: Suite) -> None:
     assert path.read_bytes() == whole
 
 
-def test_a_store_reads_several_folders_of_one_segmenter(suite: Suite, opened: list[str]) -> None:
-    """An archive may have a folder of its own; the images of others are not looked at for it."""
-    other = [suite._samples(suite.raw.parent / "c.parquet", NAMES[:2], archive="val2014")]
-    (suite.raw / "val2014").mkdir()
-    for name in NAMES[:2]:
-        shutil.copyfile(suite.pictures / NAMES[6], suite.raw / "val2014" / name)
-    folders = [suite.out.parent / name for name in ("train2014", "val2014")]
-    for folder in folders:
-        embed(suite.params, [*suite.samples, *other], suite.raw, folder, "k", folder.name)
-    assert len(opened) == 9
-    store = EmbeddingStore(*(folder / "manifest.json" for folder in folders))
-    assert [manifest.images for manifest in store.manifests] == [7, 2]
-    assert torch.equal(store.lookup("val2014", NAMES[0]), store.lookup("train2014", NAMES[6]))
-    assert not torch.equal(store.lookup("val2014", NAMES[0]), store.lookup("train2014", NAMES[0]))
-    manifest = read_embed_manifest(folders[1] / "manifest.json")
-    replace(manifest, side=7).write(folders[1])
-    with pytest.raises(InputError, match=r"side 7, but those of .*train2014/manifest\.json have 16, 6"):
-        EmbeddingStore(*(folder / "manifest.json" for folder in folders))
-
-
 def test_an_image_that_no_shard_holds_is_named(suite: Suite) -> None:
     store = suite.embed()
-    with pytest.raises(InputError, match=r"train2014/other\.jpg: not embedded; run embed again"):
+    with pytest.raises(InputError, match=r"no embedding of train2014/other\.jpg; run embed again"):
         store.lookup("train2014", "other.jpg")
 
 
@@ -216,7 +194,7 @@ def test_a_shard_cut_in_half_and_an_absent_one_are_named(suite: Suite) -> None:
     with pytest.raises(InputError, match=r"shard-00001\.parquet: not a whole shard .* run embed again"):
         EmbeddingStore(suite.out / "manifest.json")
     path.unlink()
-    with pytest.raises(InputError, match=r"train2014/.*: not embedded; run embed again"):
+    with pytest.raises(InputError, match=r"no embedding of train2014/.* run embed again"):
         EmbeddingStore(suite.out / "manifest.json").lookup("train2014", NAMES[3])
 
 

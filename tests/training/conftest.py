@@ -29,7 +29,7 @@ def run(training_set: tuple[Path, Path, Path]) -> Run:
     manifest, embeddings, sam = training_set
 
     def _run(out: Path, on_step: OnStep | None = None, **values: Any) -> Path:
-        train(make_params(sam, **values), BACKBONE, [manifest], [embeddings], out, on_step)
+        train(make_params(sam, **values), BACKBONE, [manifest], embeddings, out, on_step)
         return out
 
     return _run

@@ -24,7 +24,7 @@ from pathlib import Path
 from flmm.training import train
 from tests.training.synthetic import BACKBONE, make_params
 manifest, embeddings, sam, out = map(Path, sys.argv[1:])
-train(make_params(sam, epochs=8, checkpoint_every=3), BACKBONE, [manifest], [embeddings], out)
+train(make_params(sam, epochs=8, checkpoint_every=3), BACKBONE, [manifest], embeddings, out)
 """
 STEPS = 24
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

@@ -202,7 +202,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(
 def test_attention_of_another_backbone_is_refused(training_set: Set, tmp_path: Path) -> None:
     manifest, embeddings, sam = training_set
     with pytest.raises(InputError, match=r"manifest\.json: attention of shapes-llava, not of other"):
-        train(make_params(sam), "other", [manifest], [embeddings], tmp_path)
+        train(make_params(sam), "other", [manifest], embeddings, tmp_path)
 
 
 def test_embeddings_of_another_segmenter_are_refused(training_set: Set, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_embeddings_of_another_segmenter_are_refused(training_set: Set, tmp_path
     config = {"img_size": 32, "patch_size": 16, "prompt": {"embed_dim": 16}}
     _, embeddings = write_training_set(tmp_path, images=1, sam=config)
     with pytest.raises(InputError, match="side 2, but the segmenter has 16, 4; run embed again"):
-        train(make_params(sam), BACKBONE, [manifest], [embeddings], tmp_path / "out")
+        train(make_params(sam), BACKBONE, [manifest], embeddings, tmp_path / "out")
 
 
 def test_fp16_without_a_gpu_is_an_input_error(run: Run, tmp_path: Path) -> None:
