@@ -1,1 +1,1 @@
-"""What a frozen LMM saw, phrase by phrase, and what a segmenter saw, image by image: Parquet shards without pickle."""
+"""The attention cache: what a frozen LMM saw, phrase by phrase, in Parquet shards that need no pickle."""

@@ -58,7 +58,7 @@ def train(
     )
     accelerator = make_accelerator(params.train)
     trainer = Trainer(params.train, params.seed, head, images, accelerator)
-    key = _run_key(params, backbone_name, manifests, images.embeddings.manifest.key)
+    key = _run_key(params, backbone_name, manifests, embed_manifest)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
         checkpoints = Checkpoints(out / "checkpoints", key)
         done, state = checkpoints.resume()
@@ -101,7 +101,7 @@ def _head_config(
     )
 
 
-def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embeddings: str) -> str:
+def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embed_manifest: Path) -> str:
     """What a checkpoint belongs to: a SHA-256 over everything that decides the trained weights."""
     return sha256_of(
         {
@@ -109,8 +109,7 @@ def _run_key(params: Params, backbone_name: str, manifests: Sequence[Path], embe
             "seed": params.seed,
             "backbone": backbone_name,
             "segmenter": params.active.segmenter.model_dump(),
-            "data": [sha256_file(path) for path in manifests],
-            "embeddings": embeddings,  # their key: which other images were embedded too does not matter
+            "data": [sha256_file(path) for path in (*manifests, embed_manifest)],
             "code": code_hash("train"),
         }
     )
