@@ -219,8 +219,8 @@ class TransformersBackbone(Backbone):
         tokens = sum(map(len, encoded.columns))
         if tokens < self.fewest_tokens:
             raise InputError(
-                f"{photograph_name(image)}: {self.name} makes {tokens} image token of it and needs {self.fewest_tokens}; "
-                "prepare.exclude leaves a photograph out"
+                f"{photograph_name(image)}: {self.name} makes {tokens} image token of it and needs "
+                f"{self.fewest_tokens}; prepare.exclude leaves a photograph out"
             )
         return encoded
 
