@@ -37,17 +37,15 @@ def as_words(text: str, marks: Sequence[str], where: str) -> str:
     Raises:
         InputError: a mark cannot be broken so (names ``where``, the text and the mark).
     """
-    found = next((mark for mark in marks if mark in text), None)
-    rounds = 0
-    while found is not None:
-        rounds += 1
-        if len(found) == 1 or rounds > len(marks):
-            raise InputError(
-                f"{where}: {_short(text)} holds {found!r}, which is no word but a mark of the model"
-            )
-        text = text.replace(found, f"{found[0]} {found[1:]}")
-        found = next((mark for mark in marks if mark in text), None)
-    return text
+    broken = text
+    for _ in range(len(text) + 1):  # a mark of two equal characters may have to be broken several times
+        found = next((mark for mark in marks if mark in broken), None)
+        if found is None:
+            return broken
+        broken = broken.replace(found, f"{found[0]} {found[1:]}")
+        if len(found) == 1:
+            break
+    raise InputError(f"{where}: {_short(text)} holds {found!r}, which is no word but a mark of the model")
 
 
 def read_by(encode: Callable[[Image.Image, str], T], image: Image.Image, text: str, model: str) -> T:
