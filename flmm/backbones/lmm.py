@@ -135,7 +135,7 @@ class TransformersBackbone(Backbone):
         if not answers:
             return []
         spoken = [speak(answer, self.tokenizer, self.marks) for answer in answers]
-        encoded = self._read(image, prompt)
+        encoded = self.read(image, prompt)
         for one in spoken:
             self._check_length(one.answer_id, encoded.length, len(one.tokens))
         # Every layer keeps every key: one that looks back over a window only would drop image tokens, and with
@@ -166,7 +166,7 @@ class TransformersBackbone(Backbone):
             InputError: question and answer do not fit the model's context; the model cannot read the photograph or the
             question (names it).
         """
-        encoded = self._read(image, question)
+        encoded = self.read(image, question)
         self._check_length(repr(question), encoded.length, max_new_tokens)
         rows = Rows(0, torch.zeros(1, dtype=torch.long), torch.cat(encoded.columns), torch.ones(1, 1))
         # One call for both cases: the tap computes beside SDPA and cannot change a token.
@@ -213,8 +213,12 @@ class TransformersBackbone(Backbone):
         )
         return hashlib.sha256(f"{self.processor.to_json_string()}\n{words}".encode()).hexdigest()
 
-    def _read(self, image: Image.Image, text: str) -> Prompt:
-        """``encode``, marks in the text read as words."""
+    def read(self, image: Image.Image, text: str) -> Prompt:
+        """``encode`` with marks in the text read as words.
+
+        Raises:
+            InputError: the model cannot read the photograph or the text (names it), or its processor fails.
+        """
         encoded = read_by(self.encode, image, as_words(text, self.marks, self.name), self.name)
         tokens = sum(map(len, encoded.columns))
         if tokens < self.fewest_tokens:

@@ -12,6 +12,7 @@ from transformers import BertConfig, InstructBlipConfig
 from flmm.backbones import load
 from flmm.backbones.processors import complete
 from flmm.backbones.registry import families
+from flmm.contract.check import check
 from flmm.contract.findings import noise
 from flmm.errors import InputError
 from flmm.params import BackboneEntry
@@ -130,6 +131,13 @@ def test_the_layout_without_a_processor_file_is_read(copy: Path) -> None:
     (copy / "preprocessor_config.json").write_text(json.dumps(old))
     backbone = load(entry(copy), dtype="float32", device="cpu")
     assert backbone.generate(noise(40, 60), "x", max_new_tokens=1, tap=False).tokens is not None
+
+
+def test_a_processor_that_fails_is_one_sentence_of_the_check(tmp_path: Path) -> None:
+    backbone = load(BUILDERS["smolvlm"](tmp_path), dtype="float32", device="cpu")
+    backbone.processor.chat_template = None
+    with pytest.raises(InputError, match="its processor fails"):
+        next(check(backbone))  # type: ignore[arg-type]
 
 
 def test_a_setting_that_nobody_has_is_named() -> None:

@@ -38,7 +38,7 @@ def test_every_mark_in_a_question_and_in_a_phrase_is_read_as_words(
         question = f"Is there a {mark} sign, {mark}{mark}?"
         generation = any_backbone.generate(image, question, max_new_tokens=2, tap=True)
         assert generation.tokens or generation.observation is None
-        read = any_backbone._read(image, question)
+        read = any_backbone.read(image, question)
         added = torch.tensor(sorted(ids))
         assert (
             torch.isin(read.inputs["input_ids"], added).sum()

@@ -85,7 +85,7 @@ def test_what_is_missing_counts_as_an_empty_mask_and_is_told(tmp_path: Path) -> 
     assert next(r["value"] for r in found.records if r["metric"] == "gIoU") == pytest.approx(50)
 
 
-@pytest.mark.parametrize("left", [{"size": [24, 32], "counts": None}, None])
+@pytest.mark.parametrize("left", [{"size": [24, 32], "counts": None}, {"size": [24, 32], "counts": ""}, None])
 def test_a_template_that_is_not_filled_in_counts_as_missing(tmp_path: Path, left: Any) -> None:
     records = filled(RES, "paper")
     for record in records[:3]:
