@@ -164,7 +164,10 @@ def test_anything_but_plain_data_is_refused(value: Any) -> None:
         load_plain(pickle.dumps(value, 2), "refs.p")
 
 
-GOOD = pickle.dumps([{"ref_id": 1, "sentences": [{"raw": "a cat"}], "split": "val"}] * 2, 2)
+GOOD = pickle.dumps(
+    [{"ref_id": np.int64(1), "sentences": [{"raw": "a cat", "sent": np.str_("a cät")}], "split": "val"}] * 2,
+    2,
+)
 
 
 @settings(max_examples=300, deadline=None)
