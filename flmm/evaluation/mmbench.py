@@ -65,9 +65,9 @@ def _spoken(text: str, choices: Mapping[str, str]) -> str | None:
     letter = stated[1] if stated and stated[1] in choices else None
     if _OPENING.match(text):
         return letter if letter != "A" else None
-    named, words = _named(text, choices), _words(text)
-    if len(named) == 1 and words.index(*named) >= len(words) - _LAST_WORDS:
-        return named.pop()
+    named, words = sorted(_named(text, choices)), _words(text)
+    if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
+        return named[0]
     if not named and "Z" in words:  # upstream's letter for none of them
         return None
     if letter:
