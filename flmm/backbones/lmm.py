@@ -224,7 +224,7 @@ class TransformersBackbone(Backbone):
         if tokens < self.fewest_tokens:
             raise InputError(
                 f"{photograph_name(image)}: {self.name} makes {tokens} image token of it and needs "
-                f"{self.fewest_tokens}; prepare.exclude leaves a photograph out"
+                f"{self.fewest_tokens}; add it to prepare.exclude to leave it out"
             )
         return encoded
 

@@ -67,7 +67,7 @@ def read_by(encode: Callable[[Image.Image, str], T], image: Image.Image, text: s
     ordinary = Image.new("RGB", _ORDINARY, (128, 128, 128))
     if _takes(encode, ordinary, text):
         raise InputError(
-            f"{photograph_name(image)}: {said}; prepare.exclude leaves a photograph out"
+            f"{photograph_name(image)}: {said}; add it to prepare.exclude to leave it out"
         ) from refusal
     if _takes(encode, ordinary, "x"):
         raise InputError(f"the text {_short(text)}: {said}") from refusal
