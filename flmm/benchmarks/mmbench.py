@@ -23,8 +23,10 @@ _REFUSALS = (
     "without the image provided",
     "cannot determine the answer",
 )
-# "A" where a sentence begins or after "is", in front of a word: an article, unless the word says something of it.
-_ARTICLE = re.compile(r"(?:^|[.!?:\n]|\bis)\s*\**A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor)\b)\w")
+# "A" where a sentence begins, in front of a word: an article, unless the word says something of option A.
+_A = r"A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor|[A-Z])\b)(?=\w)"
+_OPENING = re.compile(rf"\W*(?:(?i:(?:the )?(?:\w+ )?answer(?: is)?)\s*:?\s*\**)?{_A}")
+_LATER = re.compile(rf"(?<=[.!?:\n])(\s*){_A}")
 
 
 def prompt(question: Asked) -> str:
@@ -52,28 +54,37 @@ def option_letter(answer: str, options: Sequence[str]) -> str | None:
         return same[0]
     before = _BEFORE_TEXT.fullmatch(text)
     marked = (before[1] or before[2]) if before else None
-    if marked:
+    if marked and not _named(text, choices) - {marked}:
         return marked if marked in choices else None
     return _spoken(text, choices)
 
 
 def _spoken(text: str, choices: Mapping[str, str]) -> str | None:
     """The letter of an answer in a sentence, by VLMEvalKit's rules."""
-    article = _ARTICLE.search(text)
-    without = text if article is None else text[: article.end() - 1].rstrip()[:-1] + text[article.end() - 1 :]
-    words = without.translate(_BLANKS).split()
-    named = [letter for letter in choices if letter in words]
+    stated = _STATED.search(text)
+    letter = stated[1] if stated and stated[1] in choices else None
+    if _OPENING.match(text):
+        return letter if letter != "A" else None
+    named, words = sorted(_named(text, choices)), _words(text)
     if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
         return named[0]
     if not named and "Z" in words:  # upstream's letter for none of them
         return None
-    stated = _STATED.search(text)
-    if stated and article is None and stated[1].upper() in choices:
-        return stated[1].upper()
-    if article is not None or len(text) > 2 * sum(map(len, choices.values())):
-        return None
+    if letter:
+        return letter
     held = [letter for letter, option in choices.items() if option.lower() in text.lower()]
-    return held[0] if len(held) == 1 else None
+    short = len(text) <= 2 * sum(map(len, choices.values()))
+    return held[0] if short and len(held) == 1 else None
+
+
+def _named(text: str, choices: Mapping[str, str]) -> set[str]:
+    """The letters of options among an answer's words."""
+    return set(_words(text)) & set(choices)
+
+
+def _words(text: str) -> list[str]:
+    """An answer's words without the signs around them, and without articles that begin its sentences."""
+    return _LATER.sub(r"\1", text).translate(_BLANKS).split()
 
 
 def _choices(options: Sequence[str]) -> dict[str, str]:

@@ -157,7 +157,7 @@ def _read(path: Path, known: Mapping[Key, Sample]) -> dict[Key, Any]:
 def _unfilled(segmentation: Any) -> bool:
     """Whether a row is as the template has it: without run lengths. It is as good as no row."""
     return segmentation is None or (
-        isinstance(segmentation, dict) and "counts" in segmentation and segmentation["counts"] is None
+        isinstance(segmentation, dict) and segmentation.get("counts", "absent") in (None, "")
     )
 
 

@@ -1,6 +1,7 @@
 """`flmm score`: anybody's masks under our protocols, and nothing dropped in silence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 from flmm.benchmarks import of_dataset
 from flmm.cache.schema import Manifest
 from flmm.cli import app
-from flmm.data.sample import Sample, write_samples
+from flmm.data.sample import Sample, encode_rle, write_samples
 from flmm.errors import InputError
 from flmm.evaluation.count import mask_records
 from flmm.evaluation.engine import Part, predict
@@ -91,6 +92,29 @@ def test_what_is_missing_counts_as_an_empty_mask_and_is_told(tmp_path: Path) -> 
     found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
     assert (found.units, found.missing) == (12, 6)
     assert next(r.value for r in found.records if r.metric == "gIoU") == pytest.approx(50)
+
+
+@pytest.mark.parametrize("left", [{"size": [24, 32], "counts": None}, {"size": [24, 32], "counts": ""}, None])
+def test_a_template_that_is_not_filled_in_counts_as_missing(tmp_path: Path, left: Any) -> None:
+    records = filled(RES, "paper")
+    for record in records[:3]:
+        record["segmentation"] = left
+    found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
+    assert (found.units, found.missing) == (12, 3)
+    assert next(r["value"] for r in found.records if r["metric"] == "gIoU") == pytest.approx(75)
+    empty = score(RES, saved(tmp_path / "t.json", template(RES, "paper")), "paper", "x")  # type: ignore[arg-type]
+    assert (empty.missing, {record["value"] for record in empty.records}) == (12, {0.0})
+
+
+def test_a_very_high_picture_is_scored(tmp_path: Path) -> None:
+    height, width = 12_000, 7
+    mask = np.zeros((height, width), dtype=bool)
+    mask[10_500:11_000, 2:5] = True
+    target = replace(RES[0].targets[0], rle=encode_rle(mask))
+    sample = replace(RES[0], height=height, width=width, targets=(target,))
+    records = filled([sample], "paper")
+    found = score([sample], saved(tmp_path / "p.json", records), "paper", "x")
+    assert {record["value"] for record in found.records} == {100.0}
 
 
 def broken(change: str) -> list[dict[str, Any]]:
