@@ -101,7 +101,7 @@ def test_a_template_that_is_not_filled_in_counts_as_missing(tmp_path: Path, left
         record["segmentation"] = left
     found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
     assert (found.units, found.missing) == (12, 3)
-    assert next(r["value"] for r in found.records if r["metric"] == "gIoU") == pytest.approx(75)
+    assert next(r.value for r in found.records if r.metric == "gIoU") == pytest.approx(75)
     empty = score(RES, saved(tmp_path / "t.json", template(RES, "paper")), "paper", "x")  # type: ignore[arg-type]
     assert (empty.missing, {record["value"] for record in empty.records}) == (12, {0.0})
 
