@@ -103,7 +103,7 @@ def test_a_template_that_is_not_filled_in_counts_as_missing(tmp_path: Path, left
     assert (found.units, found.missing) == (12, 3)
     assert next(r.value for r in found.records if r.metric == "gIoU") == pytest.approx(75)
     empty = score(RES, saved(tmp_path / "t.json", template(RES, "paper")), "paper", "x")  # type: ignore[arg-type]
-    assert (empty.missing, {record["value"] for record in empty.records}) == (12, {0.0})
+    assert (empty.missing, {record.value for record in empty.records}) == (12, {0.0})
 
 
 def test_a_very_high_picture_is_scored(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_very_high_picture_is_scored(tmp_path: Path) -> None:
     sample = replace(RES[0], height=height, width=width, targets=(target,))
     records = filled([sample], "paper")
     found = score([sample], saved(tmp_path / "p.json", records), "paper", "x")
-    assert {record["value"] for record in found.records} == {100.0}
+    assert {record.value for record in found.records} == {100.0}
 
 
 def broken(change: str) -> list[dict[str, Any]]:
