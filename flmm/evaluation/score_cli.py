@@ -18,6 +18,8 @@ from flmm.evaluation.tables import dataset_and_split
 from flmm.files import write_json
 from flmm.protocols import Protocol
 
+NOTHING = "nothing to score: flmm score FILE PREDICTIONS (or --template FILE)"
+
 
 def run(
     samples_path: Path,
@@ -38,8 +40,6 @@ def run(
     known = [name for name in get_args(Protocol) if name != "train"]
     if protocol not in known:
         raise InputError(f"--protocol {protocol}: there are {' and '.join(known)}")
-    if predictions is None and template_path is None:
-        raise InputError("nothing to score: flmm score FILE PREDICTIONS (or --template FILE)")
     asked = _holds_questions(samples_path)
     if asked:
         found = _answers(samples_path, predictions, system, template_path, benchmark_name)
@@ -66,9 +66,11 @@ def _masks(
     path: Path, predictions: Path | None, protocol: Protocol, system: str, fill: Path | None, name: str | None
 ) -> Score | None:
     samples = read_samples(path)
-    if fill is not None or predictions is None:
-        write_json(cast(Path, fill), template(samples, protocol))
+    if fill is not None:
+        write_json(fill, template(samples, protocol))
         return None
+    if predictions is None:
+        raise InputError(NOTHING)
     found = score(samples, predictions, protocol, system, _of_samples(samples, path, name))
     print(
         f"{found.units} units, {found.missing} without a prediction or not filled in (counted as empty masks)"
@@ -98,9 +100,11 @@ def _answers(
         raise InputError(f"{path}: holds questions without masks, but {chosen.title} is about masks")
     if of_dataset(dataset) is not chosen:
         dataset, split = chosen.name, path.stem
-    if fill is not None or answers is None:
-        write_lines(cast(Path, fill), answer_template(questions, chosen))
+    if fill is not None:
+        write_lines(fill, answer_template(questions, chosen))
         return None
+    if answers is None:
+        raise InputError(NOTHING)
     found = score_answers(questions, answers, system, chosen, dataset=dataset, split=split)
     print(f"{found.units} questions, all answered")
     return found
