@@ -60,6 +60,9 @@ def evaluate(
     chosen, config = benchmark(benchmark_name), read_config(head)
     if config.backbone != backbone:
         raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
+    if not (maps if chosen.words == "spoken" else samples):
+        made_by = "extract" if chosen.words == "spoken" else "prepare"
+        raise InputError(f"{chosen.title}: no part to evaluate; run `flmm {made_by}` for one first")
     device = resolve_device(params.evaluate.device)
     segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if chosen.words == "asked":
@@ -68,7 +71,7 @@ def evaluate(
         return
     channels = None if selected is None else read_selection(selected, config.channels)
     if chosen.words == "spoken":
-        parts = _parts(chosen, backbone, maps)
+        parts = _parts(backbone, maps)
         for part in parts:
             where = f"{part.manifest.backbone} in {part.manifest.path}"
             check_fits(head, config, head_sizes(part.manifest), where)
@@ -83,14 +86,12 @@ def evaluate(
     write_json(out / "facts.json", _facts(table, heads, channels))
 
 
-def _parts(chosen: Benchmark, backbone: str, maps: Mapping[str, Path]) -> list[Part]:
+def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
     """The benchmark's parts in the given order.
 
     Raises:
-        InputError: there is none, or the attention of one is absent, of another part or of another backbone.
+        InputError: the attention of one is absent, of another part or of another backbone.
     """
-    if not maps:
-        raise InputError(f"{chosen.title}: no part to evaluate; run `flmm extract` for one first")
     parts = []
     for part, path in maps.items():
         manifest = read_manifest(path)

@@ -146,5 +146,9 @@ def test_predicting_does_not_depend_on_the_code_that_counts() -> None:
     """Or another metric would ask for new predictions: a step's key holds the code that its entry module imports."""
     found = set(modules(["flmm.evaluation.run"], Hashes()))
     assert {"flmm.evaluation.run", "flmm.evaluation.engine", "flmm.evaluation.tables"} <= found
-    counting = {"flmm.evaluation.count", "flmm.benchmarks.metrics", *(f"flmm.benchmarks.{n}" for n in names())}
+    counting = {
+        "flmm.evaluation.count",
+        "flmm.benchmarks.metrics",
+        *(f"flmm.benchmarks.{n}" for n in names()),
+    }
     assert not counting & found and not any(name.startswith("flmm.report") for name in found)

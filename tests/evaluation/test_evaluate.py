@@ -307,6 +307,13 @@ def test_attention_that_was_not_extracted_is_named(project: Project) -> None:
         project.evaluate("res", parts=["refcoco-testA"])
     with pytest.raises(InputError, match="run `flmm extract`"):
         project.evaluate("res", parts=[])
+    (project.root / "extract" / "refcoco-testB").mkdir(exist_ok=True)
+    copied = (project.root / "extract" / "refcoco-val" / "manifest.json").read_bytes()
+    for shard in (project.root / "extract" / "refcoco-val").glob("*.parquet"):
+        (project.root / "extract" / "refcoco-testB" / shard.name).write_bytes(shard.read_bytes())
+    (project.root / "extract" / "refcoco-testB" / "manifest.json").write_bytes(copied)
+    with pytest.raises(InputError, match="of part refcoco-val, not refcoco-testB"):
+        project.evaluate("res", parts=["refcoco-testB"])
 
 
 def test_overlays_of_answers_are_refused(project: Project) -> None:
