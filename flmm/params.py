@@ -4,8 +4,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from flmm.benchmarks import names
 from flmm.errors import InputError
 
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -79,6 +80,14 @@ class Evaluate(Section):
     protocols: list[Literal["paper", "standard"]]
     max_new_tokens: PositiveInt
     device: Device
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _have_a_file(cls, benchmarks: list[str]) -> list[str]:
+        unknown = [name for name in benchmarks if name not in names()]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: there are {', '.join(names())}")
+        return benchmarks
 
 
 class Overlays(Section):

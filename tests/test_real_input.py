@@ -13,7 +13,10 @@ import pytest
 from flmm.data.prepare import prepare
 from flmm.data.sample import Sample, decode_rle, read_samples
 from flmm.embed import embed
-from flmm.evaluation import evaluate
+from flmm.evaluation.count import count
+from flmm.evaluation.overlays import overlays
+from flmm.evaluation.run import evaluate
+from flmm.evaluation.select import select
 from flmm.extract import extract
 from flmm.files import read_table
 from flmm.params import Params
@@ -38,7 +41,7 @@ def real_params() -> Params:
     entry = given["catalogue"][BACKBONE]
     entry["model"] = str(PROJECT / entry["model"])
     given["train"]["epochs"] = 3
-    given["evaluate"]["overlays"] = 4
+    given["overlays"]["pictures"] = 4
     return Params.model_validate(given)
 
 
@@ -54,17 +57,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ready = {part: folder / "manifest.json" for part, folder in manifests.items()}
     embedded = out / "embed" / "manifest.json"
     train(params, BACKBONE, [ready["refcoco-train"]], embedded, out / "train")
-    for benchmark in ("res", "png"):
+    select(params, [ready["refcoco-train"]], out / "select")
+    for benchmark, dataset in (("res", "refcoco"), ("png", "png")):
+        folder = out / benchmark
+        parts = [part for part in PARTS if part.startswith(dataset) and not part.endswith("-train")]
         evaluate(
             params,
             BACKBONE,
             benchmark,
-            head_path=out / "train" / "head.safetensors",
-            extract_manifests=list(ready.values()),
-            embed_manifest=embedded,
+            head=out / "train" / "head.safetensors",
+            maps={part: ready[part] for part in parts},
+            embeddings=[embedded],
+            samples={},
+            selected=out / "select" / "heads.json",
             raw=SAMPLE,
-            out=out / benchmark,
+            out=folder,
         )
+        count(params, BACKBONE, {benchmark: folder}, folder)
+        overlays(params, BACKBONE, benchmark, folder, SAMPLE, folder / "overlays")
     return out
 
 
@@ -110,6 +120,7 @@ def test_every_phrase_is_there_with_its_own_truth_and_a_mask_of_its_photograph(
 
 @pytest.mark.parametrize("benchmark", ["res", "png"])
 def test_there_are_pictures_to_look_at(finished: Path, benchmark: str) -> None:
-    listed = json.loads((finished / benchmark / "overlays.json").read_text())
+    folder = finished / benchmark / "overlays"
+    listed = json.loads((folder / "overlays.json").read_text())
     assert listed
-    assert all((finished / benchmark / entry["file"]).is_file() for entry in listed)
+    assert all((folder / entry["file"]).is_file() for entry in listed)

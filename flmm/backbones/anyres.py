@@ -32,7 +32,8 @@ def anyres_prompt(model: Any, inputs: Any, image: tuple[int, int], name: str, **
     flags = _newlines(model, inputs, **packing)
     if len(places) != len(flags):
         raise InputError(
-            f"{name}: {len(places)} image tokens in the prompt, but the model packs {len(flags)}"
+            f"{name}: {len(places)} image tokens in the prompt, but the model packs {len(flags)}: "
+            "processor_config.json and config.json (patch_size, vision_feature_select_strategy) do not agree"
         )
     side, patch = vision.image_size, vision.patch_size
     coarse = square_grid("coarse", side, patch, View(side, side, 0, 0, side, side))

@@ -74,14 +74,15 @@ class Observation:
         """The same for a head; ``image_size``: height and width in pixels of the image that was looked at."""
         return HeadInput(self.attention, self.grids, self.hidden, image_size)
 
-    def joined(self) -> "Observation":
-        """All phrases (at least one) as one: their maps averaged, their hidden states one after the other."""
+    def joined(self, phrases: Sequence[int] | None = None) -> "Observation":
+        """Some phrases (at least one; None: all) as one: maps averaged, hidden states one after the other."""
+        chosen = list(range(len(self.texts)) if phrases is None else phrases)
         return replace(
             self,
             targets=(0,),
-            texts=("".join(self.texts).strip(),),
-            attention=tuple(maps.float().mean(dim=0, keepdim=True) for maps in self.attention),
-            hidden=(torch.cat(self.hidden, dim=1),),
+            texts=("".join(self.texts[index] for index in chosen).strip(),),
+            attention=tuple(maps[chosen].float().mean(dim=0, keepdim=True) for maps in self.attention),
+            hidden=(torch.cat([self.hidden[index] for index in chosen], dim=1),),
         )
 
 

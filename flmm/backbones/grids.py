@@ -19,8 +19,9 @@ def image_columns(tokens: torch.Tensor, image_token: int, grid: Grid, model: str
     places = (tokens == image_token).nonzero().flatten()
     if len(places) != grid.rows * grid.columns:
         raise InputError(
-            f"{model}: its {len(places)} image tokens are not a {grid.rows} x {grid.columns} grid; a model "
-            "that resamples the image (Q-Former, perceiver) keeps no 2-D grid and cannot be grounded"
+            f"{model}: its {len(places)} image tokens are not a {grid.rows} x {grid.columns} grid: config.json "
+            "(vision_config: image_size, patch_size) and processor_config.json (patch_size, "
+            "vision_feature_select_strategy, num_additional_image_tokens, num_image_tokens) do not agree"
         )
     return places
 

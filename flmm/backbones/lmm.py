@@ -24,8 +24,11 @@ from transformers import (
 )
 
 from flmm.backbones.base import Backbone, Generation, Grid, Observation
+from flmm.backbones.processors import complete
 from flmm.backbones.spans import Packed, Spoken, pack, speak
 from flmm.backbones.tap import Rows, Tap
+from flmm.backbones.words import as_words, read_by, special_marks
+from flmm.data.images import photograph_name
 from flmm.errors import InputError
 from flmm.protocols import Answer
 
@@ -63,6 +66,8 @@ class TransformersBackbone(Backbone):
     model_class: ClassVar[Any] = AutoModelForImageTextToText
     # Whether the authors' heads take a layer's maps of all grids before the next layer's, and not grid after grid.
     published_by_layer: ClassVar[bool] = False
+    # How many image tokens the model needs at least.
+    fewest_tokens: ClassVar[int] = 1
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, name: str) -> None:
         self.model: Any = model.requires_grad_(False)
@@ -70,6 +75,7 @@ class TransformersBackbone(Backbone):
         self.processor: Any = processor
         self.tokenizer: Any = self.processor.tokenizer
         self.name = name
+        self.marks = special_marks(self.processor)
         self.tap = Tap(model)
         text = model.config.get_text_config()
         self.layers: int = text.num_hidden_layers
@@ -83,9 +89,10 @@ class TransformersBackbone(Backbone):
 
     @classmethod
     def read_processor(cls, source: str, config: Any, options: dict[str, Any]) -> ProcessorMixin:
-        """Its processor; no weight is read."""
+        """Its processor, completed from the configuration; no weight is read."""
         reader: Any = AutoProcessor
         processor: ProcessorMixin = reader.from_pretrained(source, **options)
+        complete(processor, config, source)
         return processor
 
     @classmethod
@@ -123,12 +130,12 @@ class TransformersBackbone(Backbone):
 
         Raises:
             InputError: an answer does not fit the model's context, or a phrase has no token (names the
-            answer).
+            answer); the model cannot read the photograph or the prompt (names it).
         """
         if not answers:
             return []
-        spoken = [speak(answer, self.tokenizer) for answer in answers]
-        encoded = self.encode(image, prompt)
+        spoken = [speak(answer, self.tokenizer, self.marks) for answer in answers]
+        encoded = self.read(image, prompt)
         for one in spoken:
             self._check_length(one.answer_id, encoded.length, len(one.tokens))
         # Every layer keeps every key: one that looks back over a window only would drop image tokens, and with
@@ -156,9 +163,10 @@ class TransformersBackbone(Backbone):
         """See ``Backbone.generate``: greedy, whatever the model's generation config says.
 
         Raises:
-            InputError: question and answer do not fit the model's context.
+            InputError: question and answer do not fit the model's context; the model cannot read the photograph or the
+            question (names it).
         """
-        encoded = self.encode(image, question)
+        encoded = self.read(image, question)
         self._check_length(repr(question), encoded.length, max_new_tokens)
         rows = Rows(0, torch.zeros(1, dtype=torch.long), torch.cat(encoded.columns), torch.ones(1, 1))
         # One call for both cases: the tap computes beside SDPA and cannot change a token.
@@ -204,6 +212,21 @@ class TransformersBackbone(Backbone):
             tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else json.dumps(tokenizer.get_vocab())
         )
         return hashlib.sha256(f"{self.processor.to_json_string()}\n{words}".encode()).hexdigest()
+
+    def read(self, image: Image.Image, text: str) -> Prompt:
+        """``encode`` with marks in the text read as words.
+
+        Raises:
+            InputError: the model cannot read the photograph or the text (names it), or its processor fails.
+        """
+        encoded = read_by(self.encode, image, as_words(text, self.marks, self.name), self.name)
+        tokens = sum(map(len, encoded.columns))
+        if tokens < self.fewest_tokens:
+            raise InputError(
+                f"{photograph_name(image)}: {self.name} makes {tokens} image token of it and needs "
+                f"{self.fewest_tokens}; add it to prepare.exclude to leave it out"
+            )
+        return encoded
 
     def _check_length(self, what: str, prompt: int, answer: int) -> None:
         if prompt + answer > self._longest:

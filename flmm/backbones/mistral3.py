@@ -19,6 +19,7 @@ class Mistral3(TransformersBackbone):
     """
 
     model_types = frozenset({"mistral3"})
+    fewest_tokens = 2  # transformers' model cannot split the features of a picture with one
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """See ``TransformersBackbone.encode``."""

@@ -8,7 +8,6 @@ from flmm.backbones.grids import image_columns
 from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.registry import register
 from flmm.data.geometry import View
-from flmm.errors import InputError
 
 
 @register("qwen2_5_vl")
@@ -22,17 +21,8 @@ class Qwen2p5VL(TransformersBackbone):
     model_types = frozenset({"qwen2_5_vl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``.
-
-        Raises:
-            InputError: the processor refuses the photograph (it is far too narrow).
-        """
-        try:
-            inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
-        except ValueError as error:
-            raise InputError(
-                f"{self.name}: a photograph of {image.width} x {image.height}: {error}"
-            ) from error
+        """See ``TransformersBackbone.encode``."""
+        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         images = self.processor.image_processor
         _, rows, columns = (

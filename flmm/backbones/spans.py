@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from flmm.backbones.words import as_words, special_marks
 from flmm.errors import InputError
 from flmm.protocols import SEPARATOR, Answer
 
@@ -39,19 +40,22 @@ class Packed:
     merge: torch.Tensor
 
 
-def speak(answer: Answer, tokenizer: Any) -> Spoken:
+def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) -> Spoken:
     """Tokenise an answer piece by piece, each alone and without special tokens (FAMILIES: the authors'
     datasets).
 
-    So a phrase's tokens are exactly its own pieces, a LLaMA tokenizer's leading word mark included.
+    So a phrase's tokens are exactly its own pieces, a LLaMA tokenizer's leading word mark included. ``marks`` of the
+    model (None: the tokenizer's) are read as words.
 
     Raises:
         InputError: a phrase, or the whole answer, gives no token: there is no row to read (names the answer).
     """
+    known = special_marks(tokenizer) if marks is None else marks
     tokens: list[int] = []
     texts, targets, spans = [], [], []
     for piece in answer.pieces:
-        ids: list[int] = tokenizer.encode(piece.text, add_special_tokens=False)
+        words = as_words(piece.text, known, answer.answer_id)
+        ids: list[int] = tokenizer.encode(words, add_special_tokens=False)
         # By identity: a narrative may say "." itself, and speaks it as it is.
         ids = ids[-1:] if piece is SEPARATOR else ids
         if piece.target >= 0:

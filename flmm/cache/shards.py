@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from flmm.errors import InputError
 
-DAMAGE = (pa.ArrowInvalid, OSError, KeyError)  # what pyarrow raises on a damaged file, or one of another kind
+DAMAGE = (pa.ArrowInvalid, OSError)  # what pyarrow raises on a damaged file, or one of another kind
 
 
 class ShardFile:
@@ -54,8 +54,11 @@ class ShardFile:
         """One row group, all columns or some.
 
         Raises:
-            InputError: a page is damaged.
+            InputError: a page is damaged, or a column is not there.
         """
+        absent = sorted(set(columns or ()) - set(self.schema.names))
+        if absent:
+            raise self.broken(f"no column {', '.join(absent)}")
         try:
             return self._file.read_row_group(group, columns=columns)
         except DAMAGE as error:

@@ -173,7 +173,7 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
 @app.command()
 def evaluate(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
     """Predict one backbone's masks or answers of one benchmark."""
-    from flmm.evaluation import evaluate as run
+    from flmm.evaluation.run import evaluate as run
 
     params = params_of(context)
     with step_runs(params, Step("evaluate", backbone, benchmark)) as running:

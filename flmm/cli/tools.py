@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flmm.benchmarks import names
 from flmm.cli.context import BackboneName, params_of, params_path
 from flmm.errors import InputError
 from flmm.params import load_params
@@ -72,21 +73,32 @@ def export_checkpoint(
 @app.command()
 def score(
     samples: Annotated[
-        Path, typer.Argument(help="A samples file, such as data/samples/SUITE/refcoco-val.parquet.")
+        Path,
+        typer.Argument(
+            help="Samples or questions: data/samples/SUITE/refcoco-val.parquet, …/pope-random.parquet."
+        ),
     ],
     predictions: Annotated[
-        Path | None, typer.Argument(help="Masks of any system: Parquet, or JSON with COCO run lengths.")
+        Path | None,
+        typer.Argument(
+            help="Of any system: masks (Parquet, or JSON with COCO run lengths) or answers (JSON lines of "
+            "question_id and text)."
+        ),
     ] = None,
-    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "standard",
+    protocol: Annotated[str, typer.Option(help="paper or standard; for masks of spoken words.")] = "standard",
+    benchmark: Annotated[
+        str | None,
+        typer.Option(help=f"Whose counting applies: {', '.join(names())} (default: the data set's)."),
+    ] = None,
     system: Annotated[
         str, typer.Option(help="Who made the predictions: their name in the records.")
     ] = "yours",
     out: Annotated[Path | None, typer.Option(help="Write the records to this JSON file.")] = None,
     template: Annotated[
-        Path | None, typer.Option(help="Write what has to be predicted to this JSON file, and stop.")
+        Path | None, typer.Option(help="Write what has to be predicted or answered to this file, and stop.")
     ] = None,
 ) -> None:
-    """Count anybody's masks under our protocols (docs/protocols.md)."""
+    """Count anybody's masks, or answers to POPE and MMBench, as we count our own (docs/protocols.md)."""
     from flmm.evaluation.score_cli import run
 
-    run(samples, predictions, protocol, system, out, template)
+    run(samples, predictions, protocol, system, out, template, benchmark)

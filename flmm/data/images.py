@@ -21,7 +21,7 @@ _COCO_2014 = re.compile(r"COCO_((?:train|val|test)2014)_\d{12}\.jpg")
 _COCO_2017 = re.compile(r"\d{12}\.jpg")
 
 # What Pillow's decoders raise on damaged files; several formats raise more than OSError.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -77,7 +77,7 @@ def decode_image(data: bytes, where: str, *, upright: bool = False) -> Image.Ima
         with Image.open(io.BytesIO(data)) as opened:
             image = eight_bits(opened, where).convert("RGB")
             turn = _turn(opened) if upright else None
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise InputError(f"{where}: not a readable picture ({error})") from error
     image = image if turn is None else image.transpose(turn)
     image.info = {_NAME: where}
@@ -93,7 +93,7 @@ def decode_id_map(data: bytes, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             mode, colours = opened.mode, np.asarray(opened)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise InputError(f"{where}: not a readable picture ({error})") from error
     if mode not in ("RGB", "RGBA"):
         raise InputError(
@@ -122,7 +122,7 @@ def _turn(opened: Image.Image) -> Image.Transpose | None:
     try:
         exif.load(opened.info.get("exif") or b"")
         return _TURNS.get(exif.get(ExifTags.Base.Orientation))
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
 
 

@@ -46,6 +46,8 @@ def _scalar(kind: Any, data: Any) -> Any:
         data = found[0] if found else b""
     if not isinstance(data, bytes) or len(data) != size:
         raise ValueError("a NumPy scalar of another length than its kind's")
+    if kind.kind.kind == "U":  # NumPy itself trips over numbers that are no characters
+        return data.decode("utf-32-be" if kind.kind.byteorder == ">" else "utf-32-le").rstrip("\0")
     return np.frombuffer(data, dtype=kind.kind)[0].item()
 
 

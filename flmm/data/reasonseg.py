@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter
 from flmm.data.archives import Tree, open_tree
 from flmm.data.images import decode_image, shown_upright
 from flmm.data.readers import (
+    BESIDE,
     NO_ANNOTATION,
     NO_PHOTOGRAPH,
     NO_POINTS,
@@ -76,6 +77,10 @@ class ReasonSeg(GroundingReader):
                 continue
             data, place = tree.read(picture), f"{tree.where}: {picture}"
             width, height = decode_image(data, place, upright=shown_upright(_archive(split))).size
+            target = _target(annotation, height, width, where, skipped)
+            if target is None:
+                skipped[BESIDE] += 1
+                continue
             yield Sample(
                 sample_id=f"{self.name}-{split}-{number:06d}",
                 dataset=self.name,
@@ -85,7 +90,7 @@ class ReasonSeg(GroundingReader):
                 image=picture,
                 height=height,
                 width=width,
-                targets=(_target(annotation, height, width, where, skipped),),
+                targets=(target,),
                 narrative=(),
                 question=question(texts[0], annotation.is_sentence),
             )
@@ -109,8 +114,12 @@ def paint(shapes: Sequence[_Shape], height: int, width: int, where: str) -> tupl
     canvas = np.full((height, width), _NOTHING, dtype=np.uint8)
     # Upstream reverses an ascending sort: of equal areas the later polygon is painted first.
     for shape, mask in sorted(painted, key=lambda one: int(one[1].sum()))[::-1]:
-        canvas[mask] = _IGNORED if "ignore" in shape.label.lower() else _TARGET
+        canvas[mask] = _IGNORED if _is_ignored(shape) else _TARGET
     return canvas == _TARGET, canvas == _IGNORED
+
+
+def _is_ignored(shape: _Shape) -> bool:
+    return "ignore" in shape.label.lower()
 
 
 def _polygon(shape: _Shape, height: int, width: int, where: str) -> np.ndarray:
@@ -129,13 +138,21 @@ def _polygon(shape: _Shape, height: int, width: int, where: str) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _target(annotation: _Annotation, height: int, width: int, where: str, skipped: Counter[str]) -> Target:
-    """The one target, possibly without pixels: then nothing is to be found (upstream gives IoU 1 for nothing)."""
+def _target(
+    annotation: _Annotation, height: int, width: int, where: str, skipped: Counter[str]
+) -> Target | None:
+    """The one target, possibly without pixels: then nothing is to be found (upstream gives IoU 1 for nothing).
+
+    None where there is something to be found, but not on the photograph: nothing is no right answer then.
+    """
     regions = [shape for shape in annotation.shapes if shape.label.lower() != "flag"]  # upstream drops these
     shapes = [shape for shape in regions if shape.points]
     skipped[NOT_A_REGION] += len(annotation.shapes) - len(regions)
     skipped[NO_POINTS] += len(regions) - len(shapes)
     target, ignored = paint(shapes, height, width, where)
+    wanted = [shape for shape in shapes if not _is_ignored(shape)]
+    if wanted and not any(_polygon(shape, height, width, where).any() for shape in wanted):
+        return None
     return Target(
         target_id="0",
         sentences=tuple(annotation.text),

@@ -1,8 +1,4 @@
-"""The ``evaluate`` step: grounding metrics under two protocols, and answers with and without the head.
+"""Predict, then count: tables of predicted masks and answers (``run``), and what they amount to (``count``).
 
-What each number means and where it is defined: ``docs/protocols.md``.
+What each number means and where it is defined: ``docs/protocols.md``. Predicting loads models; counting does not.
 """
-
-from flmm.evaluation.run import evaluate
-
-__all__ = ["evaluate"]

@@ -1,7 +1,7 @@
 """The grounding engine: cached attention and embeddings through the heads to the predictions table.
 
 RES and PNG share it; what differs between them and between protocols is which answers were spoken
-(``extract``) and how rows are counted (``res``, ``png``).
+(``extract``) and how rows are counted (``flmm.benchmarks``).
 Legend: P phrases, H W logits, h w pixels of the ground truth.
 """
 

@@ -1,4 +1,4 @@
-"""Pictures of predictions: image, ground truth, coarse and refined mask side by side, failures included."""
+"""The step ``overlays``: image, ground truth, coarse and refined mask side by side, failures included."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,18 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
+from flmm.benchmarks import benchmark
+from flmm.data.images import ImageStore
 from flmm.data.sample import decode_rle
-from flmm.files import atomic_path, write_json
+from flmm.errors import InputError
+from flmm.evaluation.tables import PREDICTIONS
+from flmm.files import atomic_path, read_table, write_json
 from flmm.heads.names import COARSE, REFINED
+from flmm.params import Params
 
 PANEL = 256  # pixels of a panel's longer side
 GAP = 6
 LINE = 20  # height of a line of text
-FOLDER = "overlays"
 
 _TRUTH_COLOUR, _MASK_COLOUR = (0, 170, 90), (230, 60, 30)
 _INK, _PAPER = (20, 20, 20), (255, 255, 255)
@@ -36,6 +40,26 @@ class Chosen:
     refined: dict[str, Any]
     coarse: dict[str, Any]
     kind: Literal["worst", "typical", "best"]
+
+
+def overlays(
+    params: Params, backbone: str, benchmark_name: str, predictions: Path, raw: Path, out: Path
+) -> None:
+    """Draw ``overlays.pictures`` phrases of one backbone's predictions: the folder that `evaluate` wrote.
+
+    One protocol's rows are shown, or the same phrase would be there twice.
+
+    Raises:
+        InputError: the benchmark has no masks, or the table or a picture is absent or damaged.
+        StepError: a file cannot be written.
+    """
+    chosen = benchmark(benchmark_name)
+    if chosen.words == "asked":
+        raise InputError(f"{chosen.title}: its questions have no masks to be drawn ({backbone})")
+    protocols = chosen.counted(params.evaluate.protocols)
+    shown = next((protocol for protocol in chosen.protocols if protocol in protocols), chosen.protocols[0])
+    table = read_table(predictions / PREDICTIONS)
+    write_overlays(table, ImageStore(raw), out, count=params.overlays.pictures, protocol=shown)
 
 
 def choose(table: pa.Table, count: int, protocol: str) -> list[Chosen]:
@@ -80,7 +104,7 @@ def _take(ordered: list[dict[str, Any]], count: int, used: set[tuple[str, str]])
 def write_overlays(
     table: pa.Table, images: Images, out: Path, *, count: int, protocol: str
 ) -> list[dict[str, Any]]:
-    """Write ``out/overlays/*.png`` and ``out/overlays.json``, and remove pictures of an earlier run.
+    """Write ``out/*.png`` and ``out/overlays.json``, and remove pictures of an earlier run.
 
     Each entry: file (relative to ``out``), kind, phrase, sample, dataset, split, protocol, ious (0-1).
 
@@ -90,7 +114,7 @@ def write_overlays(
     entries = []
     for number, chosen in enumerate(choose(table, count, protocol)):
         row = chosen.refined
-        name = f"{FOLDER}/{number:02d}-{chosen.kind}.png"
+        name = f"{number:02d}-{chosen.kind}.png"
         with atomic_path(out / name) as temporary:
             picture(images.open(row["archive"], row["image"]), chosen).save(temporary, format="PNG")
         entries.append(
@@ -105,7 +129,7 @@ def write_overlays(
                 "ious": {COARSE: chosen.coarse["iou"], REFINED: row["iou"]},
             }
         )
-    for stale in set((out / FOLDER).glob("*.png")) - {out / entry["file"] for entry in entries}:
+    for stale in set(out.glob("*.png")) - {out / entry["file"] for entry in entries}:
         stale.unlink()
     write_json(out / "overlays.json", entries)
     return entries

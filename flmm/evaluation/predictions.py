@@ -3,51 +3,19 @@
 Legend: P phrases, h w pixels of the ground truth.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from pycocotools import mask as coco_mask
 
-from flmm.cache.reader import CachedAnswer
-from flmm.evaluation import metrics, png, reasonseg, res, viscot
-from flmm.evaluation.records import Record
+from flmm.data.sample import Sample
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 
-PREDICTION_SCHEMA = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("answer_id", pa.string()),
-        ("phrase", pa.int32()),  # position in the answer; a narrative may mention one target twice
-        ("target_id", pa.string()),
-        ("text", pa.string()),
-        ("dataset", pa.string()),
-        ("split", pa.string()),
-        # "paper", "standard", "both" where these two speak the same answers and only count differently (PNG), or
-        # "answer-then-ground"
-        ("protocol", pa.string()),
-        ("head", pa.string()),
-        ("archive", pa.string()),
-        ("image", pa.string()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("iou", pa.float64()),
-        ("intersection", pa.int64()),
-        ("area_union", pa.int64()),
-        ("rle", pa.string()),
-        ("rle_truth", pa.string()),
-        ("is_thing", pa.bool_()),
-        ("is_plural", pa.bool_()),
-        ("category", pa.string()),
-    ]
-)
-
-COUNTERS = {
-    "refcoco": res.scores,
-    "png": png.scores,
-    "reasonseg": reasonseg.scores,
-    "viscot": viscot.scores,
-}
+if TYPE_CHECKING:  # it brings torch along, which counting and `flmm score` do without
+    from flmm.cache.reader import CachedAnswer
 
 
 def prediction_rows(
@@ -75,7 +43,7 @@ def prediction_rows(
                 "image": answer.image,
                 "height": answer.height,
                 "width": answer.width,
-                "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+                "iou": iou(intersection, union),
                 "intersection": intersection,
                 "area_union": union,
                 "rle": mine["counts"].decode("ascii"),
@@ -102,41 +70,29 @@ def areas(first: Any, second: Any) -> tuple[int, int]:
     )
 
 
+def iou(intersection: int, union: int) -> float:
+    """Intersection over union, 0-1; 0 where both masks are empty, as ``flmm.benchmarks.metrics.iou``.
+
+    Predicting does not import what counts, so that another metric asks for no new predictions.
+    """
+    return intersection / union if union else 0.0
+
+
 def table_of(rows: list[dict[str, object]]) -> pa.Table:
     """Prediction rows as a table with ``PREDICTION_SCHEMA``."""
     return pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
 
 
-def grounding_records(
-    table: pa.Table, *, suite: str, backbone: str, readers: Mapping[str, str], protocols: Sequence[str]
-) -> list[Record]:
-    """Records of every (dataset, split, protocol, head) of a predictions table; protocols are never pooled.
-
-    ``readers``: which kind of benchmark a dataset is (``params.active.datasets[name].reader``).
-    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them.
-    """
-    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _COUNTED}
-    records: list[Record] = []
-    for dataset, split, spoken, head in sorted(set(zip(*(columns[name] for name in _KEY), strict=True))):
-        wanted = np.ones(table.num_rows, dtype=bool)
-        for name, value in zip(_KEY, (dataset, split, spoken, head), strict=True):
-            wanted &= columns[name] == value
-        chosen = {name: column[wanted] for name, column in columns.items()}
-        for protocol in _counted_as(spoken, protocols):
-            values = COUNTERS[readers[dataset]](chosen, protocol)
-            records += [
-                Record(
-                    suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
-                    protocol=protocol, metric=metric, value=value,
-                )
-                for metric, value in values.items()
-            ]  # fmt: skip
-    return records
+def unit_id(sample: Sample) -> str:
+    """The ``answer_id`` of the one answer to a sample's question."""
+    return f"{sample.sample_id}/answer"
 
 
-_KEY = ("dataset", "split", "protocol", "head")
-_COUNTED = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
-
-
-def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:
-    return protocols if spoken == "both" else [protocol for protocol in protocols if protocol == spoken]
+def counts(sample: Sample, mask: np.ndarray) -> np.ndarray:
+    """What of a predicted mask (h, w) is compared: its box where only a box is annotated, and nothing ignored."""
+    target = sample.targets[0]
+    if target.is_box and mask.any():
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        mask = np.zeros_like(mask)
+        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return mask & ~target.ignored(sample.height, sample.width) if target.ignore else mask

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import torch
 from PIL import Image
 
@@ -16,26 +15,10 @@ from flmm.backbones.base import Backbone, Generation, Observation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
+from flmm.evaluation.tables import dataset_and_split
 from flmm.heads.model import GroundingHead
 from flmm.heads.segmenter import Segmenter
 from flmm.progress import tracked
-
-ANSWER_SCHEMA = pa.schema(
-    [
-        ("question_id", pa.string()),
-        ("group", pa.string()),
-        ("category", pa.string()),
-        ("split", pa.string()),
-        ("text", pa.string()),
-        ("options", pa.list_(pa.string())),
-        ("label", pa.string()),
-        ("answer_plain", pa.string()),
-        ("answer_attached", pa.string()),
-        ("tokens_plain", pa.list_(pa.int64())),
-        ("tokens_attached", pa.list_(pa.int64())),
-        ("masks", pa.int32()),  # made by the attached head from the answer's tokens
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -130,14 +113,16 @@ def answer_twice(
 
 
 def answer_rows(
-    backbone: Backbone, split: str, questions: Sequence[Question], answers: Sequence[Answered]
+    backbone: Backbone, part: str, questions: Sequence[Question], answers: Sequence[Answered]
 ) -> list[dict[str, Any]]:
-    """Rows of the answers table."""
+    """Rows of the answers table; ``part`` is ``<dataset>-<split>``."""
+    dataset, split = dataset_and_split(part)
     return [
         {
             "question_id": question.question_id,
             "group": question.group,
             "category": question.category,
+            "dataset": dataset,
             "split": split,
             "text": question.text,
             "options": list(question.options),

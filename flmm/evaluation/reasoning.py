@@ -13,18 +13,17 @@ import torch
 from PIL import Image
 
 from flmm.backbones.base import Backbone, HeadInput
+from flmm.benchmarks import Benchmark
+from flmm.benchmarks.base import Short
 from flmm.cache.reader import CachedAnswer, CachedPhrase
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample
 from flmm.evaluation.engine import head_masks
-from flmm.evaluation.pope import SHORT_ANSWER
-from flmm.evaluation.predictions import prediction_rows, table_of
+from flmm.evaluation.predictions import counts, prediction_rows, table_of, unit_id
 from flmm.heads.model import MaskHead
 from flmm.heads.names import refined
 from flmm.heads.segmenter import Segmenter
 from flmm.progress import tracked
-
-PROTOCOL = "answer-then-ground"
 
 
 def answer_then_ground(
@@ -33,6 +32,7 @@ def answer_then_ground(
     segmenter: Segmenter,
     samples: Sequence[Sample],
     images: ImageStore,
+    benchmark: Benchmark,
     *,
     max_new_tokens: int,
     description: str,
@@ -46,12 +46,13 @@ def answer_then_ground(
         StepError: a head's logits are not finite.
     """
     rows: list[dict[str, object]] = []
+    protocol = benchmark.protocols[0]
     for sample in tracked(samples, description):
         image = images.of(sample)
         # All tokens of the answer are grounded, so that it should be short.
-        asked = SHORT_ANSWER.format(question=sample.question)
+        asked = benchmark.prompt(Short(sample.question))
         spoken = backbone.generate(image, asked, max_new_tokens=max_new_tokens, tap=True)
-        answer = described(sample, backbone.decode(spoken.tokens))
+        answer = described(sample, backbone.decode(spoken.tokens), protocol)
         if spoken.observation is None:
             masks = _no_masks(heads, answer)
         else:
@@ -81,7 +82,7 @@ def _no_masks(heads: Iterable[str], answer: CachedAnswer) -> dict[str, np.ndarra
     return {variant: nothing for name in heads for variant in (name, refined(name))}
 
 
-def described(sample: Sample, text: str) -> CachedAnswer:
+def described(sample: Sample, text: str, protocol: str) -> CachedAnswer:
     """What the LMM said, for the predictions table: an answer of one phrase. Its attention went into the heads."""
     target = sample.targets[0]
     phrase = CachedPhrase(
@@ -104,22 +105,7 @@ def described(sample: Sample, text: str) -> CachedAnswer:
         image_id=sample.image_id,
         height=sample.height,
         width=sample.width,
-        protocol=PROTOCOL,
+        protocol=protocol,
         draw=0,
         phrases=(phrase,),
     )
-
-
-def unit_id(sample: Sample) -> str:
-    """The ``answer_id`` of a sample's one answer."""
-    return f"{sample.sample_id}/answer"
-
-
-def counts(sample: Sample, mask: np.ndarray) -> np.ndarray:
-    """What of a predicted mask (h, w) is compared: its box where only a box is annotated, and nothing ignored."""
-    target = sample.targets[0]
-    if target.is_box and mask.any():
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        mask = np.zeros_like(mask)
-        mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-    return mask & ~target.ignored(sample.height, sample.width) if target.ignore else mask

@@ -1,10 +1,24 @@
 """Metric records: one flat row per number, the only shape in which results leave the evaluation."""
 
-from typing import TypedDict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from flmm.errors import InputError
+from flmm.files import read_json
+
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Record(TypedDict):
-    """One number: percent for masks, a fraction for answers (``docs/protocols.md``)."""
+class Record(BaseModel):
+    """One number. ``benchmark``: the data set, such as refcoco+. ``head``: a name of ``flmm.heads.names``.
+
+    ``value``: percent for masks, a fraction for answers, as the benchmark's metrics say (``flmm.benchmarks``).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     suite: str
     backbone: str
@@ -13,4 +27,29 @@ class Record(TypedDict):
     split: str
     protocol: str
     metric: str
-    value: float
+    value: FiniteFloat
+
+
+_RECORDS = TypeAdapter(list[Record])
+
+
+def read_records(path: Path) -> list[Record]:
+    """Read one metrics.json.
+
+    Raises:
+        InputError: the file is absent, is not JSON, or holds something else than flat records.
+    """
+    try:
+        return _RECORDS.validate_python(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: record {where}: {first['msg']}, got {first['input']!r}") from error
+
+
+def sort_records(records: Iterable[Record]) -> list[Record]:
+    """Records in the one order that metrics.json keeps, so that equal results are equal bytes."""
+    return sorted(
+        records,
+        key=lambda r: (r.suite, r.backbone, r.benchmark, r.split, r.protocol, r.head, r.metric, r.value),
+    )

@@ -16,17 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
+from flmm.benchmarks import Benchmark
 from flmm.data.sample import Sample
 from flmm.data.segmentation import segmentation_mask
 from flmm.errors import InputError
-from flmm.evaluation import metrics
-from flmm.evaluation.predictions import PREDICTION_SCHEMA, areas, grounding_records
-from flmm.evaluation.reasoning import PROTOCOL, counts, unit_id
+from flmm.evaluation.count import mask_records
+from flmm.evaluation.predictions import areas, counts, iou, unit_id
 from flmm.evaluation.records import Record
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 from flmm.files import read_json
 from flmm.protocols import Protocol, answers
 
 Key = tuple[str, int]
+SUITE = "scored"  # in the records of what no pipeline made
 _SHOWN = 3
 
 
@@ -79,8 +81,12 @@ def template(samples: Sequence[Sample], protocol: Protocol) -> list[dict[str, ob
     ]
 
 
-def score(samples: Sequence[Sample], predictions: Path, protocol: Protocol, system: str) -> Score:
-    """Every grounding metric of ``predictions`` (Parquet or JSON) under one protocol; ``system`` names their maker.
+def score(
+    samples: Sequence[Sample], predictions: Path, protocol: Protocol, system: str, benchmark: Benchmark
+) -> Score:
+    """Every metric of the masks in ``predictions`` (Parquet or JSON) under one protocol; ``system`` names their maker.
+
+    The benchmark's own counting, as in ``flmm.evaluation.count``; a benchmark of questions has one protocol.
 
     Raises:
         InputError: a file is damaged, a prediction is twice there, of no unit, or not of its image's size (names
@@ -88,18 +94,11 @@ def score(samples: Sequence[Sample], predictions: Path, protocol: Protocol, syst
     """
     wanted = units(samples, protocol)
     given = _read(predictions, {unit.key: unit.sample for unit in wanted})
-    spoken = PROTOCOL if any(sample.question for sample in samples) else protocol
+    spoken = protocol if benchmark.words == "spoken" else benchmark.protocols[0]
     rows = [_row(unit, given.get(unit.key), spoken, system) for unit in wanted]
-    readers = {sample.dataset: _reader(sample) for sample in samples}
     table = pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
-    records = grounding_records(table, suite="scored", backbone=system, readers=readers, protocols=[spoken])
+    records = mask_records(benchmark, table, suite=SUITE, backbone=system, protocols=[spoken])
     return Score(records, len(wanted), sum(unit.key not in given for unit in wanted))
-
-
-def _reader(sample: Sample) -> str:
-    if sample.question:
-        return "viscot" if sample.targets[0].is_box else "reasonseg"
-    return "png" if sample.narrative else "refcoco"
 
 
 def _row(unit: Unit, mine: Any, protocol: str, system: str) -> dict[str, object]:
@@ -124,7 +123,7 @@ def _row(unit: Unit, mine: Any, protocol: str, system: str) -> dict[str, object]
         "image": sample.image,
         "height": sample.height,
         "width": sample.width,
-        "iou": float(metrics.iou(np.array([intersection]), np.array([union]))[0]),
+        "iou": iou(intersection, union),
         "intersection": intersection,
         "area_union": union,
         "rle": "" if mine is None else mine["counts"].decode("ascii"),
@@ -158,7 +157,7 @@ def _read(path: Path, known: Mapping[Key, Sample]) -> dict[Key, Any]:
 def _unfilled(segmentation: Any) -> bool:
     """Whether a row is as the template has it: without run lengths. It is as good as no row."""
     return segmentation is None or (
-        isinstance(segmentation, dict) and "counts" in segmentation and segmentation["counts"] is None
+        isinstance(segmentation, dict) and segmentation.get("counts", "absent") in (None, "")
     )
 
 

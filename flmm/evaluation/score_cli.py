@@ -3,14 +3,22 @@
 from pathlib import Path
 from typing import cast, get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from flmm.data.sample import read_samples
+from flmm.benchmarks import Benchmark, benchmark, names, of_dataset
+from flmm.data.question import read_questions
+from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
-from flmm.evaluation.score import score, template
+from flmm.evaluation.score import Score, score, template
+from flmm.evaluation.score_answers import answer_template, score_answers, write_lines
+from flmm.evaluation.tables import dataset_and_split
 from flmm.files import write_json
 from flmm.protocols import Protocol
+
+NOTHING = "nothing to score: flmm score FILE PREDICTIONS (or --template FILE)"
 
 
 def run(
@@ -20,30 +28,103 @@ def run(
     system: str,
     out: Path | None,
     template_path: Path | None,
+    benchmark_name: str | None = None,
 ) -> None:
-    """Score ``predictions``, or write what has to be predicted to ``template_path``.
+    """Score masks (of a samples file) or answers (of a questions file), or write what has to be predicted.
+
+    ``benchmark_name``: whose counting applies; None: that of the samples' data set.
 
     Raises:
-        InputError: neither is given, an unknown protocol, or a file that cannot be used.
+        InputError: neither is given, an unknown protocol or benchmark, or a file that cannot be used.
     """
     known = [name for name in get_args(Protocol) if name != "train"]
     if protocol not in known:
         raise InputError(f"--protocol {protocol}: there are {' and '.join(known)}")
-    chosen = cast(Protocol, protocol)
-    samples = read_samples(samples_path)
-    if template_path is not None:
-        write_json(template_path, template(samples, chosen))
-        return
+    asked = _holds_questions(samples_path)
+    if asked:
+        found = _answers(samples_path, predictions, system, template_path, benchmark_name)
+    else:
+        found = _masks(
+            samples_path, predictions, cast(Protocol, protocol), system, template_path, benchmark_name
+        )
+    if found is not None:
+        _show(found, digits=3 if asked else 2)
+        if out is not None:
+            write_json(out, [record.model_dump() for record in found.records])
+
+
+def _holds_questions(path: Path) -> bool:
+    try:
+        return "question_id" in pq.read_schema(path).names
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a samples or questions file of `flmm prepare` ({error})") from error
+
+
+def _masks(
+    path: Path, predictions: Path | None, protocol: Protocol, system: str, fill: Path | None, name: str | None
+) -> Score | None:
+    samples = read_samples(path)
+    if fill is not None:
+        write_json(fill, template(samples, protocol))
+        return None
     if predictions is None:
-        raise InputError("predictions are missing: flmm score SAMPLES PREDICTIONS (or --template FILE)")
-    found = score(samples, predictions, chosen, system)
-    table = Table("benchmark", "split", "protocol", "metric", "value")
-    for record in found.records:
-        values = (record["benchmark"], record["split"], record["protocol"], record["metric"])
-        table.add_row(*values, f"{record['value']:.2f}")
-    Console().print(table)
+        raise InputError(NOTHING)
+    found = score(samples, predictions, protocol, system, _of_samples(samples, path, name))
     print(
         f"{found.units} units, {found.missing} without a prediction or not filled in (counted as empty masks)"
     )
-    if out is not None:
-        write_json(out, found.records)
+    return found
+
+
+def _of_samples(samples: list[Sample], path: Path, name: str | None) -> Benchmark:
+    datasets = sorted({sample.dataset for sample in samples})
+    if not datasets:
+        raise InputError(f"{path}: no sample, so that there is nothing to score")
+    chosen = _chosen(name, datasets[0], path)
+    if chosen.words == "asked":
+        raise InputError(f"{path}: holds masks, but {chosen.title} is about answers")
+    return chosen
+
+
+def _answers(
+    path: Path, answers: Path | None, system: str, fill: Path | None, name: str | None
+) -> Score | None:
+    questions = read_questions(path)
+    if not questions:
+        raise InputError(f"{path}: no question, so that there is nothing to score")
+    dataset, split = dataset_and_split(path.stem)
+    chosen = _chosen(name, dataset, path)
+    if chosen.words != "asked":
+        raise InputError(f"{path}: holds questions without masks, but {chosen.title} is about masks")
+    if of_dataset(dataset) is not chosen:
+        dataset, split = chosen.name, path.stem
+    if fill is not None:
+        write_lines(fill, answer_template(questions, chosen))
+        return None
+    if answers is None:
+        raise InputError(NOTHING)
+    found = score_answers(questions, answers, system, chosen, dataset=dataset, split=split)
+    print(f"{found.units} questions, all answered")
+    return found
+
+
+def _chosen(name: str | None, dataset: str, path: Path) -> Benchmark:
+    if name is not None:
+        return benchmark(name)
+    found = of_dataset(dataset)
+    if found is None:
+        raise InputError(
+            f"{path}: data set {dataset!r} is of no known benchmark; say whose counting applies with --benchmark "
+            f"({', '.join(names())})"
+        )
+    return found
+
+
+def _show(found: Score, digits: int) -> None:
+    table = Table("benchmark", "split", "protocol", "metric", "value")
+    for record in found.records:
+        values = (record.benchmark, record.split, record.protocol, record.metric)
+        table.add_row(*values, f"{record.value:.{digits}f}")
+    Console().print(table)

@@ -43,7 +43,9 @@ class LocalizationHead:
 
     def _output(self, said: HeadInput, image_embedding: torch.Tensor) -> HeadOutput:
         device = next(self._refiner.parameters()).device
-        maps = unpad(merge_grids(said.attention)[:, self.channels], said.view)  # (P, k, h, w)
+        maps = unpad(
+            merge_grids([maps.cpu() for maps in said.attention])[:, self.channels], said.view
+        )  # (P, k, h, w)
         coarse = torch.stack([_region(_smoothed(each)) for each in maps]).to(device)
         refined = self._refiner.from_boxes(image_embedding.to(device), coarse, said.image_size)
         return HeadOutput(coarse=coarse, refined=refined)
@@ -87,7 +89,7 @@ def spatial_entropy(attention: np.ndarray) -> float:
 def _inside(said: HeadInput, phrase: int) -> list[np.ndarray]:
     """Every channel's raw map without the grid's padding, grid by grid: their sums must not know a resize."""
     return [
-        channel.numpy()
+        channel.cpu().numpy()
         for maps, grid in zip(said.attention, said.grids, strict=True)
         for channel in unpad(maps[phrase], grid.view)
     ]

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from flmm.backbones.base import HeadInput
-from flmm.data.geometry import unpad
+from flmm.data.geometry import resize_bilinear, unpad
 from flmm.errors import InputError
 from flmm.heads.refiner import SamRefiner
 from flmm.heads.segmenter import Segmenter
@@ -28,6 +28,13 @@ class HeadOutput:
 
     coarse: torch.Tensor
     refined: torch.Tensor
+
+    def probabilities(self, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coarse and refined probabilities (P, h, w) at image size, as the authors resize: not the logits."""
+        coarse, refined = (
+            resize_bilinear(logits.float().sigmoid(), size) for logits in (self.coarse, self.refined)
+        )
+        return coarse, refined
 
 
 class MaskHead(Protocol):

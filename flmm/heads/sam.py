@@ -87,24 +87,24 @@ class SamSegmenter(Segmenter):
         return cls(sam)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
-        """See ``Segmenter.to``; only the image encoder takes another precision."""
+        """Move everything; only the image encoder takes another precision."""
         self.model.to(device)
         if dtype is not None:
             self.model.image_encoder.to(dtype)
         return self
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """See ``Segmenter.preprocess``."""
+        """A picture as SAM's input (1, 3, S, S): longest side S, normalised, padded right and below."""
         return preprocess(self.model, picture)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See ``Segmenter.encode``."""
+        """Image embeddings (B, C, E, E) of inputs (B, 3, S, S)."""
         encoder = self.model.image_encoder
         embeddings: torch.Tensor = encoder(pixels.to(next(encoder.parameters()).dtype))
         return embeddings
 
     def refiner(self) -> SamRefiner:
-        """See ``Segmenter.refiner``."""
+        """A trainable copy of the published prompt encoder and mask decoder."""
         return SamRefiner(
             prompt_encoder=copy.deepcopy(self.model.prompt_encoder).requires_grad_(True),
             mask_decoder=copy.deepcopy(self.model.mask_decoder).requires_grad_(True),
@@ -119,7 +119,10 @@ def published_config(weights: Mapping[str, torch.Tensor], source: Path) -> dict[
     """
     patches = weights.get(_PATCHES)
     if patches is None:
-        raise InputError(f"{source}: not a SAM checkpoint, it has no {_PATCHES}")
+        raise InputError(
+            f"{source}: not a SAM checkpoint, it has no {_PATCHES} "
+            "(SAM 2 is read from a directory in Hugging Face format)"
+        )
     width = patches.shape[0]
     depth = len({name.removeprefix(_BLOCK).split(".")[0] for name in weights if name.startswith(_BLOCK)})
     for config in (VIT_B, VIT_L, VIT_H):

@@ -25,7 +25,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "train": ("flmm.training",),
     "import": ("flmm.imported",),
     "select": ("flmm.evaluation.select",),
-    "evaluate": ("flmm.evaluation",),
+    "evaluate": ("flmm.evaluation.run",),
     "count": ("flmm.evaluation.count",),
     "overlays": ("flmm.evaluation.overlays",),
     "report": ("flmm.report",),

@@ -67,6 +67,16 @@ def head(params: Params, backbone: str) -> Path:
     return results(params, backbone, "train") / "head.safetensors"
 
 
+def trained(params: Params, backbone: str) -> Path:
+    """Folder of the backbone's head, its summary and, where it was trained here, its curves and timing."""
+    return head(params, backbone).parent
+
+
+def selected(params: Params, backbone: str) -> Path:
+    """The attention heads that were chosen for the baseline without training."""
+    return results(params, backbone, "select") / "heads.json"
+
+
 def evaluated(params: Params, backbone: str, benchmark: str) -> Path:
     """Folder of one benchmark's predictions or answers."""
     return results(params, backbone, "evaluate") / benchmark

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flmm.errors import InputError
+from flmm.evaluation.records import Record
 from flmm.heads import names
 from flmm.report import labels
-from flmm.report.records import Record
 
 # Curves: the quantities that `train` writes per step, in the order in which they are shown.
 QUANTITIES = {
@@ -59,14 +59,10 @@ _DOTS = {
 
 def dot_charts(records: Sequence[Record], backbones: Sequence[str]) -> list[DotChart]:
     """Per backbone and protocol: untrained, coarse and refined masks on the main metric (percent)."""
-    chosen = [
-        r for r in records if r.benchmark not in labels.ANSWER_BENCHMARKS
-        and r.metric == labels.main_metric(r.benchmark) and r.head in _DOTS
-    ]  # fmt: skip
-    protocols = sorted({r.protocol for r in chosen}, key=lambda p: labels.rank(labels.PROTOCOL_ORDER, p))
+    chosen = [r for r in labels.mains(records, asked=False) if r.head in _DOTS]
     charts = []
     for backbone in backbones:
-        for protocol in protocols:
+        for protocol in labels.protocols(chosen):
             mine = [r for r in chosen if r.backbone == backbone and r.protocol == protocol]
             if mine:
                 charts.append(_dot_chart(f"{backbone}, protocol “{protocol}”", mine))
@@ -74,14 +70,10 @@ def dot_charts(records: Sequence[Record], backbones: Sequence[str]) -> list[DotC
 
 
 def _dot_chart(title: str, records: Sequence[Record]) -> DotChart:
-    places = sorted(
-        {(r.benchmark, r.split) for r in records},
-        key=lambda p: (labels.rank(tuple(labels.BENCHMARKS), p[0]), labels.rank(labels.SPLIT_ORDER, p[1])),
-    )
     rows = []
-    for benchmark, split in places:
+    for benchmark, split in labels.places(records):
         dots = tuple(
-            Dot(_DOTS[r.head], r.value, labels.format_value(r.value, r.metric))
+            Dot(_DOTS[r.head], r.value, labels.format_value(r.value, r.metric, r.benchmark))
             for r in sorted(records, key=lambda r: labels.head_rank(r.head))
             if (r.benchmark, r.split) == (benchmark, split)
         )

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flmm.pipeline import paths
+from flmm.benchmarks import benchmark as benchmark_named
+from flmm.errors import InputError
 from flmm.files import read_json, sha256_of
+from flmm.heads import names
 from flmm.params import Params
-from flmm.report import labels
+from flmm.pipeline import paths
+from flmm.pipeline.steps import Graph
 
 
 @dataclass(frozen=True)
@@ -67,19 +70,19 @@ class Check:
     holds: bool | None
 
 
-def checks(params: Params, results: Path) -> list[Check]:
+def checks(params: Params) -> list[Check]:
     """Per backbone: the answers with and without the head are the same tokens, and no weight changed."""
     found = []
     for backbone in params.backbones:
-        for benchmark in paths.benchmarks(params):
-            if benchmark in labels.ANSWER_BENCHMARKS:
-                path = results / params.suite / backbone / "evaluate" / benchmark / "facts.json"
-                found += _answer_checks(backbone, benchmark, path)
+        for benchmark in params.evaluate.benchmarks:
+            chosen = benchmark_named(benchmark)
+            if chosen.words == "asked":
+                path = paths.evaluated(params, backbone, benchmark) / "facts.json"
+                found += _answer_checks(backbone, chosen.title, path)
     return found
 
 
-def _answer_checks(backbone: str, benchmark: str, path: Path) -> list[Check]:
-    name = labels.benchmark_label(benchmark)
+def _answer_checks(backbone: str, name: str, path: Path) -> list[Check]:
     same = f"{backbone}: {name} answers with the head attached equal the plain LMM’s, token for token"
     frozen = f"{backbone}: the LMM’s weights have the same hash before and after {name}"
     if not path.exists():
@@ -109,22 +112,66 @@ class Training:
     steps: int
 
 
-def trainings(params: Params, results: Path) -> list[Training]:
+def trainings(params: Params) -> list[Training]:
     """``train``'s summary of every backbone that has been trained."""
     found = []
-    for backbone in params.backbones:
-        path = results / params.suite / backbone / "train" / "summary.json"
-        if path.exists():
-            summary = read_json(path)
-            parts = summary["trainable_parameters_by_part"]
-            found.append(
-                Training(
-                    backbone, int(summary["trainable_parameters"]),
-                    ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in parts.items()),
-                    *(int(summary[name]) for name in ("answers", "phrases", "epochs", "steps")),
-                )
-            )  # fmt: skip
+    for backbone, summary in _summaries(params):
+        if "imported" in summary:
+            continue
+        parts = summary["trainable_parameters_by_part"]
+        found.append(
+            Training(
+                backbone, int(summary["trainable_parameters"]),
+                ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in parts.items()),
+                *(int(summary[name]) for name in ("answers", "phrases", "epochs", "steps")),
+            )
+        )  # fmt: skip
     return found
+
+
+@dataclass(frozen=True)
+class Import:
+    """A head that was not trained here: the file or address that it is from, and its SHA-256."""
+
+    backbone: str
+    file: str
+    sha256: str
+
+
+def imports(params: Params) -> list[Import]:
+    """Where the head of every backbone is from that was not trained here.
+
+    Raises:
+        InputError: a summary says that its head was imported, but not from where.
+    """
+    found = []
+    for backbone, summary in _summaries(params):
+        if "imported" in summary:
+            source = summary["imported"]
+            try:
+                found.append(Import(backbone, str(source["file"]), str(source["sha256"])))
+            except (KeyError, TypeError) as error:
+                path = paths.trained(params, backbone) / "summary.json"
+                raise InputError(f"{path}: imported: no file and sha256; import the head again") from error
+    return found
+
+
+def _summaries(params: Params) -> list[tuple[str, dict[str, Any]]]:
+    files = [(name, paths.trained(params, name) / "summary.json") for name in params.backbones]
+    return [(backbone, read_json(path)) for backbone, path in files if path.exists()]
+
+
+def left_out(params: Params) -> list[str]:
+    """A sentence for every head that was not evaluated, with its backbones and the reason."""
+    found: dict[str, list[str]] = {}
+    for backbone in params.backbones:
+        for benchmark in params.evaluate.benchmarks:
+            path = paths.evaluated(params, backbone, benchmark) / "facts.json"
+            for head, why in (read_json(path).get("left_out", {}) if path.exists() else {}).items():
+                name = names.labels().get(head, head)
+                where = found.setdefault(f"{name}: left out, because {why}", [])
+                where += [backbone] if backbone not in where else []
+    return [f"{sentence} ({', '.join(where)})." for sentence, where in found.items()]
 
 
 @dataclass(frozen=True)
@@ -151,22 +198,21 @@ class Overlap:
 
 @dataclass(frozen=True)
 class Data:
-    """``summary.json`` of `prepare`, or its absence."""
+    """What `prepare` counted of every part, and the files that are not there."""
 
     parts: tuple[Part, ...]
     overlaps: tuple[Overlap, ...]
-    missing: str = ""
+    missing: tuple[str, ...] = ()
 
 
-def data(samples: Path) -> Data:
-    """Sizes, skipped entries, digests and leakage counts from ``<samples>/summary.json``."""
-    path = samples / "summary.json"
-    if not path.exists():
-        return Data((), (), missing=str(path))
-    summary = read_json(path)
+def data(params: Params) -> Data:
+    """Sizes, skipped entries, digests and leakage counts of every part."""
+    files = {part: paths.counts(params, part) for part in sorted(Graph(params).parts)}
+    found = {part: read_json(path) for part, path in files.items() if path.exists()}
     return Data(
-        tuple(_part(name, entry) for name, entry in sorted(summary["parts"].items())),
-        tuple(Overlap(part=name, **entry) for name, entry in sorted(summary["overlap"].items())),
+        tuple(_part(part, entry) for part, entry in found.items()),
+        tuple(Overlap(part=part, **entry["overlap"]) for part, entry in found.items() if "overlap" in entry),
+        tuple(str(path) for part, path in files.items() if part not in found),
     )
 
 

@@ -1,4 +1,4 @@
-"""The gallery: overlay pictures that `evaluate` drew, failures first among equals, embedded into the page."""
+"""The gallery: overlay pictures that `overlays` drew, failures first among equals, embedded into the page."""
 
 import base64
 import io
@@ -9,11 +9,11 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from flmm.pipeline import paths
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params
+from flmm.pipeline import paths
 from flmm.report import labels
 
 KINDS = {"worst": "among the worst", "typical": "typical", "best": "among the best"}
@@ -62,12 +62,12 @@ class Picture:
 _OVERLAYS = TypeAdapter(list[Overlay])
 
 
-def gallery(params: Params, results: Path) -> list[Picture]:
+def gallery(params: Params) -> list[Picture]:
     """At most ``report.gallery`` pictures, shared evenly by backbones and benchmarks, worst ones included."""
     groups = []
     for backbone in params.backbones:
-        for benchmark in paths.benchmarks(params):
-            folder = results / params.suite / backbone / "evaluate" / benchmark
+        for benchmark in params.evaluate.benchmarks:
+            folder = paths.overlays(params, backbone, benchmark)
             if (folder / "overlays.json").exists():
                 groups.append([(backbone, benchmark, folder, overlay) for overlay in _turns(_read(folder))])
     turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
@@ -75,7 +75,7 @@ def gallery(params: Params, results: Path) -> list[Picture]:
     order = tuple(KINDS)
     chosen.sort(
         key=lambda e: (
-            params.backbones.index(e[0]), paths.benchmarks(params).index(e[1]),
+            params.backbones.index(e[0]), params.evaluate.benchmarks.index(e[1]),
             labels.rank(order, e[3].kind), e[3].refined, e[3].sample, e[3].phrase,
         )
     )  # fmt: skip
@@ -89,7 +89,7 @@ def _read(folder: Path) -> list[Overlay]:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}; run evaluate again") from error
+        raise InputError(f"{path}: {where}: {first['msg']}; run overlays again") from error
 
 
 def _turns(overlays: list[Overlay]) -> list[Overlay]:
@@ -101,7 +101,7 @@ def _turns(overlays: list[Overlay]) -> list[Overlay]:
 
 def _picture(backbone: str, benchmark: str, folder: Path, overlay: Overlay) -> Picture:
     path = folder / overlay.file
-    if path.resolve().parent not in (folder.resolve(), (folder / "overlays").resolve()):
+    if path.resolve().parent != folder.resolve():
         raise InputError(f"{folder / 'overlays.json'}: {overlay.file!r} lies outside its folder")
     source, width, height = embed(path)
     alt = (
@@ -122,7 +122,7 @@ def embed(path: Path) -> tuple[str, int, int]:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
     except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path}: not a readable picture ({error}); run evaluate again") from error
+        raise InputError(f"{path}: not a readable picture ({error}); run overlays again") from error
     if picture.width > _WIDEST:
         picture = picture.resize((_WIDEST, round(picture.height * _WIDEST / picture.width)))
     buffer = io.BytesIO()

@@ -1,91 +1,120 @@
-"""Words for people: how heads, benchmarks and metrics are called and in what order they stand."""
+"""Words for people, and what stands where in tables: all of it read off the benchmarks and the heads.
 
+A record's ``benchmark`` is a data set, such as refcoco+; its benchmark (``flmm.benchmarks``) is RES. A data set that no
+benchmark knows is shown under its own name, and read like the first benchmark's.
+"""
+
+from collections.abc import Iterable
+
+from flmm.benchmarks import Benchmark, Metric, benchmarks, of_dataset
+from flmm.evaluation.records import Record
 from flmm.heads import names
 
-# For rows of POPE and MMBench: a head makes no mask there, it is only attached while the LMM speaks.
+# For rows of questions without masks: a head makes none there, it is only attached while the LMM speaks.
 ANSWERING_HEADS = {names.PLAIN: "plain LMM", names.ATTACHED: "with the head attached"}
-BENCHMARKS = {
-    "refcoco": "RefCOCO",
-    "refcoco+": "RefCOCO+",
-    "refcocog": "RefCOCOg",
-    "png": "PNG",
-    "reasonseg": "ReasonSeg",
-    "viscot": "Visual-CoT",
-    "pope": "POPE",
-    "mmbench": "MMBench",
-}
-ANSWER_BENCHMARKS = ("pope", "mmbench")
-# The one number that stands for a benchmark in a comparison.
-MAIN_METRIC = {
-    "png": "AR",
-    "reasonseg": "gIoU",
-    "viscot": "Pr@0.5",
-    "pope": "accuracy",
-    "mmbench": "circular_accuracy",
-}
-METRIC_ORDER = (
-    "cIoU", "gIoU", "Pr@0.5", "Pr@0.6", "Pr@0.7", "Pr@0.8", "Pr@0.9",
-    "gIoU_long", "cIoU_long", "gIoU_short", "cIoU_short",
-    "AR", "AR_things", "AR_stuff", "AR_singulars", "AR_plurals",
-    "accuracy", "precision", "recall", "F1", "yes_ratio", "circular_accuracy", "plain_accuracy",
-    "answers_equal",
-)  # fmt: skip
-SPLIT_ORDER = ("val", "testA", "testB", "test", "random", "popular", "adversarial", "dev")
-PROTOCOL_ORDER = ("standard", "paper", "answer-then-ground", "upstream")
-METRICS = {
-    "gIoU_long": "gIoU, long queries",
-    "cIoU_long": "cIoU, long queries",
-    "gIoU_short": "gIoU, short queries",
-    "cIoU_short": "cIoU, short queries",
-    "AR": "AR, all",
-    "AR_things": "AR, things",
-    "AR_stuff": "AR, stuff",
-    "AR_singulars": "AR, singulars",
-    "AR_plurals": "AR, plurals",
-    "yes_ratio": "yes ratio",
-    "circular_accuracy": "circular accuracy",
-    "plain_accuracy": "plain accuracy",
-    "answers_equal": "answers equal",
-}
 
 
-def main_metric(benchmark: str) -> str:
-    """The metric that stands for ``benchmark`` in comparisons: cIoU for every RES dataset."""
-    return MAIN_METRIC.get(benchmark, "cIoU")
+def benchmark_of(dataset: str) -> Benchmark:
+    """The benchmark that a data set's records are read as."""
+    return of_dataset(dataset) or benchmarks()[0]
 
 
-def benchmark_label(benchmark: str) -> str:
-    """``refcoco+`` as RefCOCO+; an unknown name as it is."""
-    return BENCHMARKS.get(benchmark, benchmark)
+def is_asked(dataset: str) -> bool:
+    """Whether its records are about answers and not about masks."""
+    return benchmark_of(dataset).words == "asked"
 
 
-def head_label(head: str, benchmark: str = "") -> str:
-    """A head in words; what it is called depends on whether the benchmark is about masks or answers."""
-    known = ANSWERING_HEADS if benchmark in ANSWER_BENCHMARKS else names.labels()
+def main_metric(dataset: str) -> str:
+    """The metric that stands for a data set in comparisons."""
+    return benchmark_of(dataset).headline.metric
+
+
+def mains(records: Iterable[Record], *, asked: bool) -> list[Record]:
+    """The records of the main metric, of answers or of masks."""
+    return [r for r in records if r.metric == main_metric(r.benchmark) and is_asked(r.benchmark) == asked]
+
+
+def benchmark_label(dataset: str) -> str:
+    """``refcoco+`` as RefCOCO+; a name that no benchmark lists as it is."""
+    return benchmark_of(dataset).datasets.get(dataset, dataset)
+
+
+def head_label(head: str, dataset: str = "") -> str:
+    """A head in words; what it is called depends on whether the data set is about masks or answers."""
+    known = ANSWERING_HEADS if dataset and is_asked(dataset) else names.labels()
     return known.get(head, head)
 
 
-def short_head_label(head: str, is_answers: bool) -> str:
+def short_head_label(head: str, asked: bool) -> str:
     """A head in few letters, for a terminal; with answers a head is only attached."""
-    return "head attached" if is_answers and head != names.PLAIN else names.short_labels().get(head, head)
+    return "head attached" if asked and head != names.PLAIN else names.short_labels().get(head, head)
 
 
-def head_rank(head: str) -> tuple[int, str]:
-    """A sort key: known heads in their order, others after them by name."""
-    return rank(tuple(names.labels()), head)
-
-
-def metric_label(metric: str) -> str:
+def metric_label(metric: str, dataset: str) -> str:
     """A metric's column heading."""
-    return METRICS.get(metric, metric)
+    found = _metric(metric, dataset)
+    return found.label if found and found.label else metric
 
 
-def rank(order: tuple[str, ...], name: str) -> tuple[int, str]:
-    """A sort key: known names in their order, unknown ones after them by name."""
-    return (order.index(name) if name in order else len(order), name)
+def format_value(value: float, metric: str, dataset: str) -> str:
+    """Percent with one decimal, fractions with three, as recorded: no unit is changed."""
+    found = _metric(metric, dataset)
+    return f"{value:.1f}" if found is not None and found.unit == "percent" else f"{value:.3f}"
 
 
-def format_value(value: float, metric: str) -> str:
-    """Percent metrics with one decimal, fractions (answers) with three, as recorded: no unit is changed."""
-    is_percent = metric.startswith(("cIoU", "gIoU", "Pr@", "AR"))
-    return f"{value:.1f}" if is_percent else f"{value:.3f}"
+def _metric(metric: str, dataset: str) -> Metric | None:
+    """``metric`` may be of a category: ``<name>/<category>``."""
+    name = metric.split("/", 1)[0]
+    return next((each for each in benchmark_of(dataset).metrics if each.name == name), None)
+
+
+Rank = tuple[int, str]  # a sort key: known names in their order, unknown ones after them by name
+
+
+def rank(order: Iterable[str], name: str) -> Rank:
+    """Where ``name`` stands in ``order``."""
+    known = list(order)
+    return (known.index(name) if name in known else len(known), name)
+
+
+def dataset_rank(dataset: str) -> Rank:
+    """Where a data set stands."""
+    return rank((name for each in benchmarks() for name in each.datasets), dataset)
+
+
+def split_rank(dataset: str, split: str) -> Rank:
+    """Where a split stands among those of its data set."""
+    return rank(benchmark_of(dataset).splits, split)
+
+
+def protocol_rank(protocol: str) -> Rank:
+    """Where a protocol stands."""
+    return rank(dict.fromkeys(name for each in benchmarks() for name in each.protocols), protocol)
+
+
+def metric_rank(dataset: str, metric: str) -> Rank:
+    """Where a metric stands among those of its data set."""
+    return rank((each.name for each in benchmark_of(dataset).metrics), metric)
+
+
+def head_rank(head: str) -> Rank:
+    """Where a head stands."""
+    return rank(names.labels(), head)
+
+
+def places(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """The (data set, split) pairs that occur, in reading order."""
+    found = {(r.benchmark, r.split) for r in records}
+    return sorted(found, key=lambda place: (dataset_rank(place[0]), split_rank(*place)))
+
+
+def protocols(records: Iterable[Record]) -> list[str]:
+    """The protocols that occur, in reading order."""
+    return sorted({r.protocol for r in records}, key=protocol_rank)
+
+
+def headlines(records: Iterable[Record]) -> list[str]:
+    """Per benchmark with masks that occurs, its name and its main metric."""
+    datasets = sorted({r.benchmark for r in records if not is_asked(r.benchmark)}, key=dataset_rank)
+    found = {each.title: each.headline.metric for each in map(benchmark_of, datasets)}
+    return [f"{title} by {metric}" for title, metric in found.items()]

@@ -7,8 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from flmm.evaluation.records import Record, read_records
 from flmm.report import labels
-from flmm.report.records import Record, read_records
 
 
 def print_table(metrics_path: Path, console: Console | None = None) -> None:
@@ -22,20 +22,14 @@ def print_table(metrics_path: Path, console: Console | None = None) -> None:
     if not records:
         console.print(f"{metrics_path}: no results yet")
         return
-    protocols = sorted(
-        {r.protocol for r in records}, key=lambda name: labels.rank(labels.PROTOCOL_ORDER, name)
-    )
-    for protocol in protocols:
+    for protocol in labels.protocols(records):
         console.print(_table(protocol, [r for r in records if r.protocol == protocol]))
 
 
 def _table(protocol: str, records: Sequence[Record]) -> Table:
     """Rows are backbones and heads; columns are the benchmarks' splits under one protocol."""
-    is_answers = all(r.benchmark in labels.ANSWER_BENCHMARKS for r in records)
-    places = sorted(
-        {(r.benchmark, r.split) for r in records},
-        key=lambda p: (labels.rank(tuple(labels.BENCHMARKS), p[0]), labels.rank(labels.SPLIT_ORDER, p[1])),
-    )
+    is_answers = all(labels.is_asked(r.benchmark) for r in records)
+    places = labels.places(records)
     title = "Answers (fraction right)" if is_answers else f"Masks, protocol “{protocol}” (percent)"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("backbone", no_wrap=True)
@@ -46,7 +40,8 @@ def _table(protocol: str, records: Sequence[Record]) -> Table:
             f"{labels.benchmark_label(benchmark)}\n{split}\n{metric}", justify="right", overflow="fold"
         )
     values = {
-        (r.backbone, r.head, r.benchmark, r.split): labels.format_value(r.value, r.metric) for r in records
+        (r.backbone, r.head, r.benchmark, r.split): labels.format_value(r.value, r.metric, r.benchmark)
+        for r in records
     }
     for backbone in sorted({r.backbone for r in records}):
         heads = sorted(

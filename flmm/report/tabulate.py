@@ -3,18 +3,17 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from flmm.evaluation.records import Record
 from flmm.heads import names
 from flmm.report import labels
 from flmm.report.published import GROUNDING, SOURCE
-from flmm.report.records import Record
 
 MISSING = "–"
-PROTOCOL_NOTES = {
-    "standard": "Every sentence is a sample of its own, seen alone; PNG things, stuff by annotated category.",
-    "paper": "As the authors’ scripts count: the first sentence of each object, all of an image’s in one "
-    "answer; PNG plural phrases count as things.",
-    "answer-then-ground": "The LMM answers a question that names no region, and its answer’s own words make the "
-    "mask. ReasonSeg: mean IoU (gIoU) without the ignored pixels; Visual-CoT: share of boxes with IoU ≥ 0.5.",
+# What all benchmarks of a kind of words have in common; the rest of a table's note is the benchmarks' own.
+WORDS_NOTES = {
+    "spoken": "",
+    "answered": "The LMM answers a question that names no region, and its answer’s own words make the mask.",
+    "asked": "Fractions of questions answered right, by the upstream answer rules.",
 }
 _CONTROLS = (names.UNTRAINED, names.refined(names.UNTRAINED))
 
@@ -52,14 +51,11 @@ def comparison(records: Iterable[Record], protocol: str, backbones: list[str], s
 
     Published figures follow the authors' scripts, so they stand under protocol ``paper`` only.
     """
-    chosen = [
-        r for r in records if r.protocol == protocol and r.metric == labels.main_metric(r.benchmark)
-        and r.benchmark not in labels.ANSWER_BENCHMARKS
-    ]  # fmt: skip
+    chosen = [r for r in labels.mains(records, asked=False) if r.protocol == protocol]
     if not chosen:
         return None
     values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
-    places = _places(chosen)
+    places = labels.places(chosen)
     heads = sorted({r.head for r in chosen}, key=labels.head_rank)
     groups = [
         tuple(
@@ -72,12 +68,22 @@ def comparison(records: Iterable[Record], protocol: str, backbones: list[str], s
         )
         for backbone in backbones
     ]
-    note = PROTOCOL_NOTES.get(protocol, "")
+    note = _note(places, protocol)
     if protocol == "paper":
         groups += [(row,) for row in _published(places)]
-        note += " " + published_note(suite)
+        note = f"{note} {published_note(suite)}".strip()
     columns = tuple(f"{labels.benchmark_label(b)} {s} {labels.main_metric(b)}" for b, s in places)
     return Table(f"Masks, protocol “{protocol}”", note, ("Backbone", "Masks from"), columns, tuple(groups))
+
+
+def _note(places: list[tuple[str, str]], protocol: str) -> str:
+    """The sentences of the benchmarks that occur, after what their kind of words has in common."""
+    shown = list(
+        {each.name: each for each in (labels.benchmark_of(dataset) for dataset, _ in places)}.values()
+    )
+    common = dict.fromkeys(WORDS_NOTES[each.words] for each in shown)
+    own = (each.notes.get(protocol, "") for each in shown)
+    return " ".join(sentence for sentence in (*common, *own) if sentence)
 
 
 def _row_kind(head: str) -> str:
@@ -112,41 +118,54 @@ def _published(places: list[tuple[str, str]]) -> tuple[Row, ...]:
 
 def answers(records: Iterable[Record], backbones: list[str]) -> Table | None:
     """POPE and MMBench: what the frozen LMM answers plainly and with the head attached."""
-    chosen = [
-        r for r in records
-        if r.benchmark in labels.ANSWER_BENCHMARKS and r.metric == labels.main_metric(r.benchmark)
-    ]  # fmt: skip
+    chosen = labels.mains(records, asked=True)
     if not chosen:
         return None
-    places = _places(chosen)
-    pope = [place for place in places if place[0] == "pope"]
+    places = labels.places(chosen)
     values = {(r.backbone, r.head, r.benchmark, r.split): r for r in chosen}
     heads = sorted({r.head for r in chosen}, key=labels.head_rank)
-    groups = []
+    columns, groups = _answer_columns(places), []
     for backbone in backbones:
         rows = []
         for head in heads:
-            cells = [_cell(values.get((backbone, head, *place))) for place in places]
-            if len(pope) > 1:
-                cells.insert(len(pope), _mean([values.get((backbone, head, *place)) for place in pope]))
-            rows.append(Row((backbone, labels.head_label(head, "pope")), tuple(cells)))
+            cells = tuple(
+                _mean([values.get((backbone, head, *place)) for place in column.places]) for column in columns
+            )
+            rows.append(Row((backbone, labels.head_label(head, places[0][0])), cells))
         groups.append(tuple(rows))
-    columns = [
-        f"{labels.benchmark_label(b)} {s} {labels.metric_label(labels.main_metric(b))}" for b, s in places
-    ]
-    if len(pope) > 1:
-        columns.insert(len(pope), f"POPE mean of {len(pope)} splits")
-    note = "Fractions of questions answered right, by the upstream answer rules. POPE: a guess scores 0.5."
-    return Table("Answers", note, ("Backbone", "Answers from"), tuple(columns), tuple(groups))
+    note = _note(places, chosen[0].protocol)
+    titles = tuple(column.title for column in columns)
+    return Table("Answers", note, ("Backbone", "Answers from"), titles, tuple(groups))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of answers: the number of one split, or the mean of several."""
+
+    title: str
+    places: tuple[tuple[str, str], ...]
+
+
+def _answer_columns(places: list[tuple[str, str]]) -> list[_Column]:
+    """A column per split, and after a data set's splits their mean where its benchmark asks for one."""
+    columns = []
+    for dataset in dict.fromkeys(dataset for dataset, _ in places):
+        mine = [place for place in places if place[0] == dataset]
+        label, metric = labels.benchmark_label(dataset), labels.main_metric(dataset)
+        columns += [
+            _Column(f"{label} {split} {labels.metric_label(metric, dataset)}", ((dataset, split),))
+            for _, split in mine
+        ]
+        if labels.benchmark_of(dataset).averaged and len(mine) > 1:
+            columns.append(_Column(f"{label} mean of {len(mine)} splits", tuple(mine)))
+    return columns
 
 
 def full(records: Iterable[Record]) -> list[Table]:
     """Every record, one table per benchmark; ``metric/category`` metrics get one with a row per category."""
     records = list(records)
     tables = []
-    for benchmark in sorted(
-        {r.benchmark for r in records}, key=lambda b: labels.rank(tuple(labels.BENCHMARKS), b)
-    ):
+    for benchmark in sorted({r.benchmark for r in records}, key=labels.dataset_rank):
         mine = [r for r in records if r.benchmark == benchmark]
         tables.append(_full_table(benchmark, [r for r in mine if "/" not in r.metric]))
         categories = [r for r in mine if "/" in r.metric]
@@ -156,26 +175,25 @@ def full(records: Iterable[Record]) -> list[Table]:
 
 
 def _full_table(benchmark: str, records: list[Record]) -> Table:
-    metrics = sorted({r.metric for r in records}, key=lambda metric: labels.rank(labels.METRIC_ORDER, metric))
+    metrics = sorted({r.metric for r in records}, key=lambda metric: labels.metric_rank(benchmark, metric))
     values = {(r.split, r.protocol, r.backbone, r.head, r.metric): r for r in records}
     keys = sorted(
         {(r.split, r.protocol, r.backbone, r.head) for r in records},
         key=lambda k: (
-            k[2], labels.rank(labels.SPLIT_ORDER, k[0]), labels.rank(labels.PROTOCOL_ORDER, k[1]),
-            labels.head_rank(k[3]),
+            k[2], labels.split_rank(benchmark, k[0]), labels.protocol_rank(k[1]), labels.head_rank(k[3]),
         ),
     )  # fmt: skip
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for split, protocol, backbone, head in keys:
         cells = tuple(_cell(values.get((split, protocol, backbone, head, metric))) for metric in metrics)
-        kind = "" if benchmark in labels.ANSWER_BENCHMARKS else _row_kind(head)
+        kind = "" if labels.is_asked(benchmark) else _row_kind(head)
         headings = (backbone, f"{split}, {protocol}", labels.head_label(head, benchmark))
         groups.setdefault((backbone, split, protocol), []).append(Row(headings, cells, kind))
     return Table(
         labels.benchmark_label(benchmark),
         "",
         ("Backbone", "Split, protocol", "Head"),
-        tuple(labels.metric_label(metric) for metric in metrics),
+        tuple(labels.metric_label(metric, benchmark) for metric in metrics),
         tuple(tuple(rows) for rows in groups.values()),
     )
 
@@ -192,31 +210,22 @@ def _category_table(benchmark: str, records: list[Record]) -> Table:
         "",
         ("Category",),
         tuple(
-            f"{backbone} {split}, {labels.head_label(head, benchmark)}, {labels.metric_label(metric)}"
+            f"{backbone} {split}, {labels.head_label(head, benchmark)}, {labels.metric_label(metric, benchmark)}"
             for backbone, split, _, head, metric in columns
         ),
         (rows,),
     )
 
 
-def _places(records: list[Record]) -> list[tuple[str, str]]:
-    """The (benchmark, split) pairs that occur, in reading order."""
-    return sorted(
-        {(r.benchmark, r.split) for r in records},
-        key=lambda place: (
-            labels.rank(tuple(labels.BENCHMARKS), place[0]), labels.rank(labels.SPLIT_ORDER, place[1])
-        ),
-    )  # fmt: skip
-
-
 def _cell(record: Record | None) -> Cell:
     if record is None:
         return Cell(MISSING, "missing")
-    return Cell(labels.format_value(record.value, record.metric))
+    return Cell(labels.format_value(record.value, record.metric, record.benchmark))
 
 
 def _mean(records: list[Record | None]) -> Cell:
     present = [record for record in records if record is not None]
     if len(present) < len(records):  # a mean over some of the splits would be another figure
         return Cell(MISSING, "missing")
-    return Cell(labels.format_value(sum(r.value for r in present) / len(present), present[0].metric))
+    mean = sum(r.value for r in present) / len(present)
+    return Cell(labels.format_value(mean, present[0].metric, present[0].benchmark))

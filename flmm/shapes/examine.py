@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from flmm.evaluation.mmbench import option_letter
+from flmm.benchmarks.mmbench import option_letter
 from flmm.shapes.lmm import padded_square
 from flmm.shapes.measure import point
 from flmm.shapes.questions import (

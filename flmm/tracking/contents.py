@@ -2,16 +2,31 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from flmm import keys, paths
+from flmm.evaluation.records import read_records
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.params import Params
+from flmm.pipeline import content, paths
+from flmm.pipeline.keys import Keys
+from flmm.pipeline.steps import Graph, Step
 
-STEPS = ("prepare", "extract", "embed", "train", "evaluate")
+# A backbone's runs, and the steps whose results each shows.
+RUNS = {
+    "prepare": ("prepare",),
+    "extract": ("extract",),
+    "embed": ("embed",),
+    "train": ("train", "import"),
+    "evaluate": ("select", "evaluate", "count", "overlays"),
+}
+# Values of one part or one benchmark, of which a run shows many.
+OF_ONE_ITEM = {"dataset", "split", "refs", "benchmark", "prompt"}
 DIGEST = 36  # characters that MLflow keeps of a dataset's digest
+LONGEST = 200  # characters of a name; a store may take 250, and a name may get a suffix
 NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_./ :-]")  # in a metric's or param's name
 
 Point = tuple[int, float]
@@ -43,78 +58,122 @@ class Content:
         return sha256_of([self.params, self.metrics, data, files])
 
 
-def pipeline_key(params: Params, backbone: str) -> str:
-    """Backbone, params, code and data of one configuration: the identity of its parent run.
+class Results:
+    """The results of one backbone, and the keys and values that they are of."""
 
-    Raises:
-        InputError: nothing was downloaded or prepared yet.
-    """
-    identity: dict[str, Any] = {
-        "suite": params.suite,
-        "backbone": backbone,
-        "steps": {step: keys.step_key(params, step, backbone) for step in STEPS},
-        "cache": [keys.extract_key(params, backbone), keys.embed_key(params)],
-        "data": [(data.name, data.digest) for data in (*_sources(params), *_parts(params))],
-    }
-    return sha256_of(identity)[:16]
+    def __init__(self, params: Params, backbone: str) -> None:
+        self.params, self.backbone = params, backbone
+        self.keys = Keys(Graph(params))
+        self.graph = self.keys.graph
+
+    def steps(self, run: str) -> list[Step]:
+        """The steps whose results a run shows."""
+        return [
+            step
+            for step in self.graph.results
+            if step.name in RUNS[run] and step.backbone in ("", self.backbone)
+        ]
+
+    def values(self, run: str) -> dict[str, str]:
+        """The values that decide these results, by their paths in params.yaml, and not what is one item's own."""
+        return {
+            _name(name): str(value)
+            for step in self.steps(run)
+            for name, value in _flat(content.values(self.graph, step, self.keys.hashes))
+            if name not in OF_ONE_ITEM
+        }
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells a backbone's parent run from others: its head, and how it is evaluated, on whatever benchmarks.
+
+        Raises:
+            InputError: an upstream file is not here yet.
+        """
+        params = self.params
+        made_of = {
+            "suite": params.suite,
+            "backbone": self.backbone,
+            "head": self.keys.known(self.graph.head(self.backbone)),
+            "evaluate": params.evaluate.model_dump(include={"protocols", "max_new_tokens"}),
+            "select": params.select.model_dump(),
+        }
+        return sha256_of(made_of)[:16]
 
 
-def parent(params: Params, backbone: str, reports: Path) -> Content:
+def parent(results: Results, reports: Path) -> Content:
     """The whole configuration with every metric, for comparing backbones."""
-    values = {key: value for step in STEPS for key, value in _flat_params(params, step, backbone).items()}
+    params, backbone = results.params, results.backbone
+    values = {name: value for run in RUNS for name, value in results.values(run).items()}
+    origin = _origin(read_json(paths.trained(params, backbone) / "summary.json"))
     return Content(
-        params={"suite": params.suite, "backbone": backbone, **values},
+        params={**values, "suite": params.suite, "backbone": backbone, **origin},
         metrics=_scores(params, backbone),
-        data=_sources(params),
+        data=_sources(results),
         artifacts=[reports / "metrics.json", reports / "index.html"],
     )
 
 
-def child(params: Params, backbone: str, step: str) -> Content:
-    """One step's run.
+def child(results: Results, run: str) -> Content:
+    """The run of one step, or of the few that belong together.
 
     Raises:
         InputError: a result file is missing or damaged (names it).
     """
     made = {"prepare": _prepare, "extract": _extract, "embed": _embed, "train": _train, "evaluate": _evaluate}
-    content = made[step](params, backbone)
-    return Content(_flat_params(params, step, backbone), content.metrics, content.data, content.artifacts)
+    shown = made[run](results)
+    return Content(results.values(run) | shown.params, shown.metrics, shown.data, shown.artifacts)
 
 
-def _prepare(params: Params, backbone: str) -> Content:
-    path = paths.samples(params, "any").with_name("summary.json")
-    metrics = _numbers({"parts": read_json(path)["parts"], "overlap": read_json(path).get("overlap", {})})
-    return Content(metrics=metrics, data=_sources(params) + _parts(params), artifacts=[path])
+def _prepare(results: Results) -> Content:
+    files = {part: paths.counts(results.params, part) for part in results.graph.parts}
+    metrics = _numbers({part: read_json(path) for part, path in files.items()})
+    data = _sources(results) + _parts(results)
+    return Content(metrics=metrics, data=data, artifacts=list(files.values()))
 
 
-def _extract(params: Params, backbone: str) -> Content:
-    path = paths.results(params, backbone, "extract") / "manifest.json"
-    parts = read_json(path)["parts"]
+def _extract(results: Results) -> Content:
+    parts = results.graph.extracted_parts(results.backbone)
+    files = {part: paths.extract_pointer(results.params, results.backbone, part) for part in parts}
     counts = {
-        part: {name: entry[name] for name in ("rows", "answers", "channels")} for part, entry in parts.items()
+        part: {name: read_json(path)[name] for name in ("rows", "answers", "channels")}
+        for part, path in files.items()
     }
-    return Content(metrics=_numbers(counts), data=_parts(params), artifacts=[path])
+    return Content(metrics=_numbers(counts), data=_parts(results), artifacts=list(files.values()))
 
 
-def _embed(params: Params, backbone: str) -> Content:
-    path = Path("results") / params.suite / "embed" / "manifest.json"
-    return Content(metrics=_numbers({"rows": read_json(path)["rows"]}), artifacts=[path])
+def _embed(results: Results) -> Content:
+    files = {archive: paths.embed_pointer(results.params, archive) for archive in results.graph.archives}
+    rows = {archive: {"rows": read_json(path)["rows"]} for archive, path in files.items()}
+    return Content(metrics=_numbers(rows), artifacts=list(files.values()))
 
 
-def _train(params: Params, backbone: str) -> Content:
-    folder = paths.results(params, backbone, "train")
-    metrics = _numbers(read_json(folder / "summary.json"))
+def _train(results: Results) -> Content:
+    folder = paths.trained(results.params, results.backbone)
+    summary = read_json(folder / "summary.json")
+    if "imported" in summary:  # a head from elsewhere: nothing was trained, and nothing took time
+        files = [folder / name for name in ("head.safetensors", "summary.json")]
+        return Content(params=_origin(summary), artifacts=files)
+    metrics = _numbers(summary)
     metrics |= _numbers({"seconds": read_json(folder / "timing.json")["seconds"]})
     metrics |= curves((folder / "curves.jsonl").read_text(encoding="utf-8").splitlines())
     files = [folder / name for name in ("head.safetensors", "curves.jsonl", "summary.json", "timing.json")]
-    data = [entry for entry in _parts(params) if entry.context == "training"]
+    data = [entry for entry in _parts(results) if entry.context == "training"]
     return Content(metrics=metrics, data=data, artifacts=files)
 
 
-def _evaluate(params: Params, backbone: str) -> Content:
-    folder = paths.results(params, backbone, "evaluate")
-    data = [entry for entry in _parts(params) if entry.context == "evaluation"]
-    return Content(metrics=_scores(params, backbone), data=data, artifacts=[folder])
+def _origin(summary: dict[str, Any]) -> dict[str, str]:
+    """Where an imported head is from, as params of a run; empty for a trained one."""
+    return {_name(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
+
+
+def _evaluate(results: Results) -> Content:
+    params, backbone = results.params, results.backbone
+    data = [entry for entry in _parts(results) if entry.context == "evaluation"]
+    # What was predicted, what it was counted to, what was drawn, and on which attention heads the baseline works.
+    folders = [paths.results(params, backbone, name) for name in ("select", "evaluate", "count", "overlays")]
+    present = [folder for folder in folders if folder.exists()]
+    return Content(metrics=_scores(params, backbone), data=data, artifacts=present)
 
 
 def curves(lines: list[str]) -> dict[str, list[Point]]:
@@ -132,37 +191,30 @@ def step_metrics(record: dict[str, Any]) -> dict[str, float]:
 
 
 def _scores(params: Params, backbone: str) -> dict[str, list[Point]]:
-    records = read_json(paths.results(params, backbone, "evaluate") / "metrics.json")
-    fields = ("benchmark", "split", "protocol", "head", "metric")
-    return {
-        _name("/".join(record[field] for field in fields)): [(0, float(record["value"]))]
-        for record in records
-    }
+    records = read_records(paths.metrics(params, backbone))
+    places = ["/".join((r.benchmark, r.split, r.protocol, r.head, r.metric)) for r in records]
+    return {name: [(0, record.value)] for name, record in zip(metric_names(places), records, strict=True)}
 
 
-def _sources(params: Params) -> list[Data]:
-    folder = Path("results") / params.suite / "download"
-    records = {name: read_json(folder / f"{name}.json") for name in params.active.sources}
+def _sources(results: Results) -> list[Data]:
+    found = []
+    for source in results.graph.sources:
+        record = read_json(paths.digest(results.params, source))
+        url = results.params.sources[source].url
+        found.append(Data(source, record["sha256"][:DIGEST], url or "by hand", "source"))
+    return found
+
+
+def _parts(results: Results) -> list[Data]:
     return [
-        Data(name, record["sha256"][:DIGEST], record["url"], "source") for name, record in records.items()
+        Data(
+            part,
+            read_json(paths.counts(results.params, part))["sha256"][:DIGEST],
+            str(paths.samples(results.params, part)),
+            "training" if part in results.graph.training_parts else "evaluation",
+        )
+        for part in sorted(results.graph.parts)
     ]
-
-
-def _parts(params: Params) -> list[Data]:
-    parts = read_json(paths.samples(params, "any").with_name("summary.json"))["parts"]
-    return [
-        Data(name, entry["sha256"][:DIGEST], str(paths.samples(params, name)), context_of(name))
-        for name, entry in sorted(parts.items())
-    ]
-
-
-def context_of(part: str) -> str:
-    """What a part is for: ``training`` or ``evaluation``."""
-    return "training" if part.endswith("-train") else "evaluation"
-
-
-def _flat_params(params: Params, step: str, backbone: str) -> dict[str, str]:
-    return {_name(name): str(value) for name, value in _flat(keys.step_params(params, step, backbone))}
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, list[Point]]:
@@ -183,8 +235,24 @@ def _flat(values: dict[str, Any], separator: str = ".") -> list[tuple[str, Any]]
     return found
 
 
+def metric_names(places: list[str]) -> list[str]:
+    """Names that MLflow takes, in the same order; different places keep different names.
+
+    A category's name may hold anything: signs that MLflow refuses, slashes, or nothing at all.
+    """
+    safe = [_name(place) for place in places]
+    shared = {name for name, count in Counter(safe).items() if count > 1}
+    return [
+        f"{name}-{sha256_of(place)[:8]}" if name in shared and name != place else name
+        for name, place in zip(safe, places, strict=True)
+    ]
+
+
 def _name(name: str) -> str:
-    return NOT_ALLOWED.sub("_", name)
+    """A name that MLflow takes: a relative path whose every part says something, not too long."""
+    parts = [NOT_ALLOWED.sub("_", part).strip() for part in name.split("/")]
+    whole = "/".join(f"_{part}" if part.startswith("..") or not part.strip(".") else part for part in parts)
+    return whole if len(whole) <= LONGEST else f"{whole[: LONGEST - 9].rstrip('/. ')}-{sha256_of(name)[:8]}"
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from mlflow.entities import Metric
 
 from flmm.errors import StepError
 from flmm.params import Params
-from flmm.tracking.contents import step_metrics
+from flmm.tracking.contents import Results, step_metrics
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.track import identity
 
@@ -29,9 +29,10 @@ class LiveCurves:
     def __enter__(self) -> Self:
         try:
             store = Store.connect(timeout=5, retries=0)
-            key, name, tags = identity(self._params, self._backbone, "pipeline")
+            results = Results(self._params, self._backbone)
+            key, name, tags = identity(results, "pipeline")
             parent = store.ensure(key, name, tags)
-            key, name, tags = identity(self._params, self._backbone, "train")
+            key, name, tags = identity(results, "train")
             run = store.ensure(key, name, tags, parent.info.run_id)
             self._run = run.info.run_id
             # A resumed training repeats the steps since its last checkpoint.

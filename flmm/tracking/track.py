@@ -9,7 +9,7 @@ from flmm.errors import StepError
 from flmm.files import write_json
 from flmm.params import Params
 from flmm.tracking import contents
-from flmm.tracking.contents import Content
+from flmm.tracking.contents import Content, Results
 from flmm.tracking.store import STORE_ERRORS, Store, tracking_uri
 
 BATCH = 1000  # metrics that MLflow takes at once
@@ -26,8 +26,9 @@ def track(params: Params, *, reports: Path) -> None:
         StepError: the store does not answer.
     """
     store = Store.connect()
+    results = {backbone: Results(params, backbone) for backbone in params.backbones}
     try:
-        runs = {backbone: _backbone(store, params, backbone, reports) for backbone in params.backbones}
+        runs = {backbone: _backbone(store, each, reports) for backbone, each in results.items()}
         ids = {run for entry in runs.values() for run in entry.values()}
         for run in store.current(params.suite):
             if run.info.run_id not in ids:
@@ -38,29 +39,25 @@ def track(params: Params, *, reports: Path) -> None:
         raise StepError(
             f"MLflow at {tracking_uri()} failed ({error}); the result files are complete, run `flmm track` again"
         ) from error
-    pipelines = {backbone: contents.pipeline_key(params, backbone) for backbone in params.backbones}
+    pipelines = {backbone: each.identity for backbone, each in results.items()}
     record = {"uri": tracking_uri(), "experiment": store.experiment, "pipelines": pipelines, "runs": runs}
     write_json(reports / "tracking.json", record)
 
 
-def _backbone(store: Store, params: Params, backbone: str, reports: Path) -> dict[str, str]:
-    parent = write(
-        store, params, backbone, "pipeline", contents.parent(params, backbone, reports), parent=None
-    )
+def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
+    parent = write(store, results, "pipeline", contents.parent(results, reports), parent=None)
     runs = {"pipeline": parent}
-    for step in contents.STEPS:
-        runs[step] = write(
-            store, params, backbone, step, contents.child(params, backbone, step), parent=parent
-        )
+    for step in contents.RUNS:
+        runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
     return runs
 
 
-def identity(params: Params, backbone: str, step: str) -> tuple[str, str, dict[str, str]]:
+def identity(results: Results, step: str) -> tuple[str, str, dict[str, str]]:
     """The key, the name and the tags of a run; ``step`` is ``pipeline`` for a backbone's parent run."""
-    pipeline = contents.pipeline_key(params, backbone)
+    pipeline, backbone = results.identity, results.backbone
     name = backbone if step == "pipeline" else f"{backbone} {step}"
     tags = {
-        "suite": params.suite,
+        "suite": results.params.suite,
         "backbone": backbone,
         "step": step,
         "pipeline_key": pipeline,
@@ -69,11 +66,9 @@ def identity(params: Params, backbone: str, step: str) -> tuple[str, str, dict[s
     return f"{pipeline}-{step}", name, tags
 
 
-def write(
-    store: Store, params: Params, backbone: str, step: str, content: Content, *, parent: str | None
-) -> str:
+def write(store: Store, results: Results, step: str, content: Content, *, parent: str | None) -> str:
     """Make or complete one run and return its id; a run that already holds this content is only tagged."""
-    key, name, tags = identity(params, backbone, step)
+    key, name, tags = identity(results, step)
     run = store.ensure(key, name, tags, parent)
     digest = content.digest()
     if run.data.tags.get("content") == digest:
@@ -123,7 +118,7 @@ def _fill(store: Store, run: Run, content: Content) -> None:
     store.client.log_inputs(run_id, datasets=[_dataset(entry) for entry in content.data])
     for path in content.artifacts:
         if path.is_dir():
-            store.client.log_artifacts(run_id, str(path))
+            store.client.log_artifacts(run_id, str(path), path.name)
         else:
             store.client.log_artifact(run_id, str(path))
 

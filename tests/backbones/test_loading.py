@@ -3,13 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, InstructBlipConfig
 
 from flmm.backbones import load
+from flmm.backbones.processors import complete
 from flmm.backbones.registry import families
+from flmm.contract.check import check
+from flmm.contract.findings import noise
 from flmm.errors import InputError
 from flmm.params import BackboneEntry
 from tests.tiny_models import BUILDERS
@@ -96,6 +100,52 @@ def test_image_tokens_that_are_no_grid_are_refused(copy: Path) -> None:
 
     with pytest.raises(InputError, match="its 38 image tokens are not a 6 x 6 grid"):
         backbone.generate(Image.new("RGB", (8, 8)), "x", max_new_tokens=1, tap=False)
+
+
+COUNTS = ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "num_image_tokens")
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next", "llava_onevision", "deepseek_vl"])
+def test_what_an_old_processor_lacks_is_taken_from_the_configuration(tmp_path: Path, family: str) -> None:
+    built = BUILDERS[family](tmp_path)
+    whole = load(built, dtype="float32", device="cpu")
+    saved = json.loads((tmp_path / "processor_config.json").read_text())
+    lacking = [key for key in COUNTS if key in saved]
+    assert lacking
+    if family == "deepseek_vl":  # its class has a default of its own
+        lacking = []
+    for gone in ([key] for key in lacking):
+        kept = {key: value for key, value in saved.items() if key not in gone}
+        (tmp_path / "processor_config.json").write_text(json.dumps(kept))
+        old = load(built, dtype="float32", device="cpu")
+        assert old.processor_hash() == whole.processor_hash()
+        seen = [backbone.encode(noise(40, 60), "x").inputs["input_ids"].tolist() for backbone in (old, whole)]
+        assert seen[0] == seen[1]
+
+
+def test_the_layout_without_a_processor_file_is_read(copy: Path) -> None:
+    file = copy / "processor_config.json"
+    images = json.loads(file.read_text())["image_processor"]
+    file.unlink()
+    old = {**images, "image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor"}
+    (copy / "preprocessor_config.json").write_text(json.dumps(old))
+    backbone = load(entry(copy), dtype="float32", device="cpu")
+    assert backbone.generate(noise(40, 60), "x", max_new_tokens=1, tap=False).tokens is not None
+
+
+def test_a_processor_that_fails_is_one_sentence_of_the_check(tmp_path: Path) -> None:
+    backbone = load(BUILDERS["smolvlm"](tmp_path), dtype="float32", device="cpu")
+    backbone.processor.chat_template = None
+    with pytest.raises(InputError, match="its processor fails"):
+        next(check(backbone))  # type: ignore[arg-type]
+
+
+def test_a_setting_that_nobody_has_is_named() -> None:
+    processor = SimpleNamespace(patch_size=None)
+    with pytest.raises(
+        InputError, match=r"model: patch_size is neither in processor_config\.json nor in config"
+    ):
+        complete(processor, SimpleNamespace(vision_config=SimpleNamespace(image_size=48)), "model")
 
 
 def test_bfloat16_is_read_in_float32(plain_directory: Path) -> None:

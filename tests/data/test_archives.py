@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flmm.data import archives
-from flmm.data.archives import Archive, Folder, find_tree, is_safe_name
+from flmm.data.archives import Archive, Folder, Tree, find_tree, is_safe_name
 from flmm.data.images import ImageStore, archive_of, decode_image
 from flmm.errors import InputError
 from tests.data.coco_files import picture_bytes, zip_bytes
@@ -182,3 +182,33 @@ def test_a_file_name_says_which_archive_holds_it() -> None:
     assert archive_of("000000142238.jpg", "here") == "val2017"
     with pytest.raises(InputError, match=r"here: '\.\./x\.jpg' is not a COCO file name"):
         archive_of("../x.jpg", "here")
+
+
+LITTER = [
+    "__MACOSX/{0}",
+    "__MACOSX/{1}/._{2}",
+    "{1}/._{2}",
+    "{1}/.DS_Store",
+    "{1}/Thumbs.db",
+    "{1}/THUMBS.DB",
+]
+
+
+@given(chosen=st.lists(st.sampled_from(LITTER), unique=True), packed=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_what_a_desktop_leaves_is_no_data(
+    tmp_path_factory: pytest.TempPathFactory, chosen: list[str], packed: bool
+) -> None:
+    name, folder, file = "val/a.json", "val", "a.json"
+    litter = [pattern.format(name, folder, file) for pattern in chosen]
+    members = {name: b"{}", "val/__MACOSX.json": b"1", **dict.fromkeys(litter, b"junk")}
+    root = tmp_path_factory.mktemp("raw")
+    if packed:
+        write(root / "x.zip", zip_bytes(members))
+        tree: Tree = Archive.open(root / "x.zip")
+    else:
+        for member, data in members.items():
+            write(root / member, data)
+        tree = Folder(root)
+    assert tree.names("") == ["val/__MACOSX.json", name] == tree.names(".json")
+    assert tree.has(name) and not any(tree.has(member) for member in litter)

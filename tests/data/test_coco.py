@@ -1,5 +1,8 @@
 """COCO masks: every upstream form gives pycocotools' mask, and every malformed one an InputError."""
 
+import io
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from flmm.data.archives import Folder
@@ -65,6 +69,38 @@ def test_polygons_are_united_as_pycocotools_does(polygons: list[list[float]]) ->
     assert np.array_equal(segmentation_mask(polygons, 30, 30, "here"), expected)
 
 
+@given(
+    polygons=st.lists(COORDINATES, max_size=2),
+    slivers=st.lists(st.lists(st.floats(-1, 31, width=32), max_size=5), max_size=3),
+    order=st.randoms(),
+)
+def test_slivers_are_dropped_and_counted(
+    polygons: list[list[float]], slivers: list[list[float]], order: random.Random
+) -> None:
+    mixed = [*polygons, *slivers]
+    order.shuffle(mixed)
+    skipped: Counter[str] = Counter()
+    assert np.array_equal(
+        segmentation_mask(mixed, 30, 30, "here", skipped), segmentation_mask(polygons, 30, 30, "here")
+    )
+    assert skipped["polygon: fewer than three corners"] == len(slivers)
+    if slivers:
+        with pytest.raises(InputError, match="here: a polygon has fewer than three corners"):
+            segmentation_mask(mixed, 30, 30, "here")
+
+
+@given(
+    masks=st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(
+        lambda size: st.lists(hnp.arrays(bool, size), min_size=1, max_size=3)
+    )
+)
+def test_run_lengths_may_be_a_list_and_floats(masks: list[np.ndarray]) -> None:
+    height, width = masks[0].shape
+    parts = [{"size": [height, width], "counts": [float(run) for run in runs_of(mask)]} for mask in masks]
+    united = segmentation_mask(parts, height, width, "here")
+    assert np.array_equal(united, np.logical_or.reduce(masks))
+
+
 @given(text=st.text(st.characters(min_codepoint=32, max_codepoint=130), max_size=30))
 def test_made_up_run_lengths_never_reach_c_code(text: str) -> None:
     try:
@@ -89,6 +125,12 @@ def test_made_up_run_lengths_never_reach_c_code(text: str) -> None:
         {"size": [8, 8], "counts": [70, -6]},
         {"size": [8, 8], "counts": [1 << 70]},
         {"size": [8, 8], "counts": [1.5, 62.5]},
+        {"size": [8, 8], "counts": [True, 63]},
+        {"size": [8, 8], "counts": ["64"]},
+        {"size": [8, 8], "counts": [float("inf")]},
+        {"size": [8, 8], "counts": [float("nan")]},
+        {"size": [8, 8], "counts": {"a": 1}},
+        [{"size": [8, 8], "counts": [64]}, [1, 2, 3, 4, 5, 6]],
         {"size": [8, 8], "counts": "o"},
         {"size": [8, 8], "counts": "PPPPPPPPPPPPPPPP"},
         {"size": [8, 8], "counts": "\N{PILE OF POO}"},
@@ -149,6 +191,25 @@ def test_a_damaged_panoptic_mask_is_named(tmp_path: Path, data: bytes) -> None:
     }
     read = Panoptic(Folder(write_folder(tmp_path, files)), "panoptic_val2017")
     with pytest.raises(InputError, match=r"panoptic_val2017/000000000003\.png: not a readable picture"):
+        read.segment_map(3)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "1", "I;16"])
+def test_a_panoptic_mask_of_one_channel_is_named(tmp_path: Path, mode: str) -> None:
+    ids = segment_map()
+    picture = (
+        Image.fromarray(ids.astype(np.uint16))
+        if mode == "I;16"
+        else Image.fromarray(ids.astype(np.uint8)).convert(mode)
+    )
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    files = {
+        "annotations/panoptic_val2017.json": panoptic(3),
+        "annotations/panoptic_val2017/000000000003.png": stream.getvalue(),
+    }
+    read = Panoptic(Folder(write_folder(tmp_path, files)), "panoptic_val2017")
+    with pytest.raises(InputError, match=r"panoptic_val2017/000000000003\.png: not an RGB id map"):
         read.segment_map(3)
 
 

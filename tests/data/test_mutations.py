@@ -1,16 +1,32 @@
 """Mutated upstream files: an InputError, or samples whose every loss is counted; never another exception."""
 
+import io
+import json
+import pickle
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from flmm.data.prepare import prepare
 from flmm.data.sample import read_samples
 from flmm.errors import InputError
-from tests.data.coco_files import encode, small_params, upstream, write_folder
+from tests.data.coco_files import (
+    encode,
+    mmbench_tsv,
+    segment_map,
+    small_params,
+    upstream,
+    write_folder,
+    write_zips,
+)
+from tests.data.test_pickles import Bytes2, python_2
 
 NAMES = sorted(name for name in upstream() if not name.endswith(".jpg"))
 STRUCTURED = [name for name in NAMES if not name.endswith(".png")]
@@ -126,3 +142,104 @@ def test_mutated_values_are_refused_or_counted(files: dict[str, Any]) -> None:
 @given(files=damaged())
 def test_damaged_bytes_are_refused_or_counted(files: dict[str, Any]) -> None:
     check(files, structured=False)
+
+
+# What people's files have on top of the upstream ones: each changes a file and nothing of what comes out of it.
+REFS, INSTANCES, TSV = "refcoco/refs(unc).p", "refcoco/instances.json", "MMBench_DEV_EN.tsv"
+LITTER = (
+    "__MACOSX/refcoco/._refs(unc).p",
+    "refcoco/.DS_Store",
+    "refcoco/Thumbs.db",
+    "refcoco/._instances.json",
+)
+
+
+def numpy_ids(refs: Any) -> bytes:
+    """After a data frame."""
+    return pickle.dumps([{**ref, "ref_id": np.int64(ref["ref_id"])} for ref in refs], 2)
+
+
+def old_text(refs: Any) -> bytes:
+    """By Python 2, whose text was bytes."""
+
+    def sentence(text: str) -> dict[str, Any]:
+        return {"raw": Bytes2(text.encode())}
+
+    kept = ("ref_id", "ann_id", "image_id", "split")
+    return python_2(
+        [
+            {
+                **{key: ref[key] for key in kept},
+                "sentences": [sentence(one["raw"]) for one in ref["sentences"]],
+            }
+            for ref in refs
+        ]
+    )
+
+
+def as_json(refs: Any) -> bytes:
+    return json.dumps(refs).encode()
+
+
+def spreadsheet(rows: Any) -> bytes:
+    """After a spreadsheet: a mark at the beginning, words for empty cells, a row of tabs, indices of a float column."""
+    empty = [{key: cell or "nan" for key, cell in row.items()} for row in rows]
+    table = mmbench_tsv([{**row, "index": f"{row['index']}.0"} for row in empty])
+    return b"\xef\xbb\xbf" + table + b"\t" * (len(rows[0]) - 1) + b"\n"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    refs=st.sampled_from([None, numpy_ids, old_text, as_json]),
+    slivers=st.lists(st.lists(st.floats(0, 10), max_size=5), max_size=3),
+    litter=st.lists(st.sampled_from(LITTER), unique=True),
+    table=st.booleans(),
+)
+def test_what_people_do_to_files_changes_nothing_but_counts(
+    refs: Any, slivers: list[list[float]], litter: list[str], table: bool
+) -> None:
+    plain, files = upstream(), upstream()
+    plain[REFS][3]["sentences"][0]["raw"] = files[REFS][3]["sentences"][0]["raw"] = "the <image> café"
+    if refs is not None:
+        files[REFS] = refs(files[REFS])
+    for record in files[INSTANCES]["annotations"]:
+        if isinstance(record["segmentation"], list):
+            record["segmentation"] = record["segmentation"] + slivers
+    if table:
+        files[TSV] = spreadsheet(files[TSV])
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for name, content in (("plain", plain), ("changed", files)):
+            raw, out = write_zips(Path(folder) / name, content), Path(folder) / f"{name}-out"
+            if name == "changed":
+                for archive in raw.glob("*.zip"):
+                    with zipfile.ZipFile(archive, "a") as packed:
+                        for member in litter:
+                            packed.writestr(member, b"\0\5\x16\7 no data")
+            found.append(prepare(PARAMS, raw, out)["parts"])
+    expected, changed = found
+    for part in expected:
+        dropped = changed[part]["skipped"].pop("polygon: fewer than three corners", 0)
+        assert dropped == len(slivers) * {"refcoco-train": 2, "refcoco-val": 1}.get(part, 0)
+    assert changed == expected
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "I;16"])
+def test_a_panoptic_mask_of_one_channel_stops_with_its_name(tmp_path: Path, mode: str) -> None:
+    files, stream = upstream(), io.BytesIO()
+    ids = segment_map()
+    grey = ids.astype(np.uint16) if mode == "I;16" else ids.astype(np.uint8)
+    picture = Image.fromarray(grey)
+    (picture if mode == "I;16" else picture.convert(mode)).save(stream, "PNG")
+    files["annotations/panoptic_val2017/000000000003.png"] = stream.getvalue()
+    with pytest.raises(InputError, match=r"000000000003\.png: not an RGB id map"):
+        prepare(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")
+
+
+def test_grefcoco_is_named(tmp_path: Path) -> None:
+    files = upstream()
+    files[REFS] = [{**ref, "ann_id": [ref["ann_id"]]} for ref in files[REFS]]
+    with pytest.raises(
+        InputError, match=r"refs\(unc\)\.p: ref 0 names a list of annotations, as gRefCOCO does"
+    ):
+        prepare(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")

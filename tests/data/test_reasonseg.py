@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from flmm.data.images import ImageStore
 from flmm.data.reasonseg import ReasonSeg, _Shape, paint, question
 from flmm.data.sample import Sample
 from flmm.errors import InputError
@@ -132,6 +133,108 @@ def test_an_annotation_without_a_question_is_counted(tmp_path: Path) -> None:
     assert len(samples) == 1 and skipped["sample: no question"] == 1
 
 
+def shown(orientation: int) -> tuple[bytes, np.ndarray]:
+    """A photograph with a red corner, stored so that EXIF's orientation shows it 40 wide and 30 high."""
+    upright = np.full((HEIGHT, WIDTH, 3), (60, 120, 60), dtype=np.uint8)
+    upright[18:, :16] = (230, 20, 20)
+    back: dict[int, Any] = {
+        1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1), 6: lambda a: a.swapaxes(0, 1)[::-1],
+        7: lambda a: a.swapaxes(0, 1)[::-1, ::-1], 8: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    }  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(back[orientation](upright))).save(
+        stream, "JPEG", quality=95, exif=exif
+    )
+    return stream.getvalue(), upright[..., 0] > 128
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_polygons_lie_on_the_upright_photograph(tmp_path: Path, orientation: int) -> None:
+    photograph, red = shown(orientation)
+    corner = [[0, 18], [15, 18], [15, 29], [0, 29]]
+    with zipfile.ZipFile(tmp_path / "ReasonSeg_val.zip", "w") as archive:
+        archive.writestr("val/a.jpg", photograph)
+        archive.writestr("val/a.json", json.dumps(annotation(shapes=[{"label": "target", "points": corner}])))
+    (sample,), _ = read(tmp_path)
+    assert (sample.height, sample.width) == (HEIGHT, WIDTH)
+    assert np.array_equal(sample.targets[0].mask(HEIGHT, WIDTH), red)
+    seen = np.asarray(ImageStore(tmp_path).of(sample)).astype(int)
+    assert ((seen[..., 0] > 128) == red).mean() > 0.99
+
+
+ENDINGS = st.lists(
+    st.sampled_from(["jpg", "JPG", "jpeg", "Jpeg", "png", "PNG", "json", "JSON", "txt", "gif"]),
+    max_size=3,
+    unique=True,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    files=st.dictionaries(st.sampled_from(["a", "b.c", "d e", "f"]), ENDINGS, min_size=1),
+    packed=st.booleans(),
+)
+def test_files_are_paired_or_counted(
+    tmp_path_factory: pytest.TempPathFactory, files: dict[str, list[str]], packed: bool
+) -> None:
+    raw = tmp_path_factory.mktemp("raw")
+    pairs = photographs = annotations = 0
+    members: dict[str, bytes] = {"val/__MACOSX/._a.json": b"x", "val/._a.jpg": b"x"}
+    for stem, endings in files.items():
+        pictures = [ending for ending in endings if ending.lower() in ("jpg", "jpeg", "png")]
+        texts = [ending for ending in endings if ending.lower() == "json"][:1]
+        for ending in (*pictures, *texts, *(one for one in endings if one in ("txt", "gif"))):
+            data = json.dumps(annotation()).encode() if ending in texts else jpeg()
+            members[f"val/{stem}.{ending}"] = data
+        pairs += bool(pictures and texts)
+        photographs += len(pictures) - bool(pictures and texts)
+        annotations += len(texts) - bool(pictures and texts)
+    if packed:
+        with zipfile.ZipFile(raw / "ReasonSeg_val.zip", "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+    else:
+        for name, data in members.items():
+            (raw / "ReasonSeg_val" / name).parent.mkdir(parents=True, exist_ok=True)
+            (raw / "ReasonSeg_val" / name).write_bytes(data)
+    if not pairs:
+        with pytest.raises(InputError, match="holds no pair"):
+            read(raw)
+        return
+    samples, skipped = read(raw)
+    assert len(samples) == pairs == len(ReasonSeg(raw, "reasonseg").image_ids("val"))
+    assert skipped["file: a photograph without an annotation of its name"] == photographs
+    assert skipped["file: an annotation without a photograph of its name"] == annotations
+    assert all(ImageStore(raw).of(sample).size == (WIDTH, HEIGHT) for sample in samples)
+
+
+def test_shapes_beside_the_photograph_are_no_empty_truth(tmp_path: Path) -> None:
+    beside = [[WIDTH + 3, 5], [WIDTH + 20, 5], [WIDTH + 20, 20]]
+    covered = [{"label": "target", "points": INNER}, {"label": "ignore", "points": INNER}]
+    samples, skipped = read(
+        write(
+            tmp_path,
+            [
+                annotation(shapes=[{"label": "target", "points": beside}]),
+                annotation(shapes=[{"label": "ignore", "points": beside}]),
+                annotation(shapes=[]),
+                annotation(shapes=covered),
+            ],
+        )
+    )
+    assert len(samples) == 3 and skipped["sample: its shapes lie beside the photograph"] == 1
+
+
+def test_a_shape_without_corners_is_counted(tmp_path: Path) -> None:
+    empty = annotation(shapes=[{"label": "target", "points": SQUARE}, {"label": "target", "points": []}])
+    (sample,), skipped = read(write(tmp_path, [empty]))
+    assert sample.targets[0].mask(HEIGHT, WIDTH).sum() == 400
+    assert skipped["shape: no corners"] == 1
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_mutated_file_is_an_error_or_a_sample(
@@ -142,4 +245,6 @@ def test_a_mutated_file_is_an_error_or_a_sample(
         samples, skipped = read(write(tmp_path_factory.mktemp("raw"), [changed]))
     except InputError:
         return
-    assert len(samples) + skipped["sample: no question"] == 1
+    assert (
+        len(samples) + sum(number for reason, number in skipped.items() if reason.startswith("sample:")) == 1
+    )

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +70,34 @@ def test_a_path_out_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_box_without_pixels_is_counted(tmp_path: Path) -> None:
     samples, skipped = read(tmp_path, [entry("[4, 6, 4, 6]"), entry()])
     assert len(samples) == 1 and skipped["target: mask without pixels"] == 1
+
+
+ENDS = st.one_of(
+    st.integers(-200, 200), st.floats(-200, 200, allow_nan=False), st.sampled_from([-1, 0, -0.4, 1e-5, 1e9])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(boxes=st.lists(st.tuples(ENDS, ENDS, ENDS, ENDS), min_size=1, max_size=4))
+def test_boxes_are_clipped_and_inverted_ones_counted(
+    tmp_path_factory: pytest.TempPathFactory, boxes: list[tuple[float, float, float, float]]
+) -> None:
+    samples, skipped = read(tmp_path_factory.mktemp("raw"), [entry(str(list(box))) for box in boxes])
+    expected = []
+    inverted = empty = 0
+    for left, top, right, bottom in boxes:
+        if left > right or top > bottom:
+            inverted += 1
+            continue
+        ys, xs = np.mgrid[:HEIGHT, :WIDTH]
+        inside = (xs >= round(left)) & (xs < round(right)) & (ys >= round(top)) & (ys < round(bottom))
+        expected += [inside] if inside.any() else []
+        empty += not inside.any()
+    assert skipped["sample: a box with its ends in the wrong order"] == inverted
+    assert skipped["target: mask without pixels"] == empty
+    found = [sample.targets[0].mask(HEIGHT, WIDTH) for sample in samples]
+    assert len(found) == len(expected)
+    assert all(np.array_equal(mine, right) for mine, right in zip(found, expected, strict=True))
 
 
 @settings(max_examples=60, deadline=None)

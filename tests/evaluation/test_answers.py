@@ -6,10 +6,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from flmm.benchmarks import benchmark, mmbench, pope
+from flmm.benchmarks.base import short_answer
 from flmm.data.question import Question
-from flmm.evaluation import mmbench, pope
-from flmm.evaluation.answers import answer_records
-from flmm.evaluation.qa import ANSWER_SCHEMA, Pictures, facts
+from flmm.evaluation.count import answer_columns, answer_records
+from flmm.evaluation.qa import Pictures, facts
+from flmm.evaluation.tables import ANSWER_SCHEMA
 
 
 def question(**changes: Any) -> Question:
@@ -76,7 +78,38 @@ def test_pope_answers_are_read_by_the_upstream_rule(answer: str, yes: bool) -> N
         ("B: whatever", "B"),
         ("red square", "B"),
         ("Red square.", "B"),
+        ("Answer: B", "B"),
+        ("**B**", "B"),
+        ("**Answer:** B", "B"),
+        ("B - blue", "B"),
+        ("[B]", "B"),
+        ("Option B", "B"),
+        ("The answer is B.", "B"),
+        ("I would choose B here", "B"),
+        ("The correct answer is **B**, since it is left of all the other things in this picture", "B"),
+        ("The answer is A because it is round", "A"),
+        ("A is right", "A"),
+        ("A - round", "A"),
+        ("It is the red square.", "B"),  # an option's text in a short sentence
+        ("There is a star", "C"),
         ("A red square", None),  # an article
+        ("A red circle", None),
+        ("Answer: A red square", None),
+        ("A star is seen, so the answer is B", "B"),
+        ("A or B", None),
+        ("B or C", None),
+        ("A and B", None),
+        ("B. A red square", "B"),
+        ("Answer: B. A red square", "B"),
+        ("A red circle, B is a square", None),
+        ("The answer is A red circle", None),
+        ("A B", None),
+        ("(A) or (B)", None),
+        ("A. Or rather B", None),
+        ("answer is a round thing", None),
+        ("Z", None),
+        ("Cannot determine the answer, maybe B", None),
+        ("It is the red square, " * 9, None),  # more than twice as long as the options
         ("D", None),  # there are three options
         ("D. red square", None),
         ("red square or blue circle", None),
@@ -94,7 +127,8 @@ def test_an_option_text_that_is_a_letter_does_not_outrank_the_letter() -> None:
 
 
 def test_the_prompts_are_the_published_wording() -> None:
-    assert pope.prompt(question()) == (
+    assert benchmark("pope").prompt is short_answer
+    assert short_answer(question()) == (
         "Is there a star in the image?\nAnswer the question using a single word or phrase."
     )
     choice = question(text="What is it?", hint="Look up.", options=("a dog", "a cat"), answer="B")
@@ -107,12 +141,31 @@ def test_the_prompts_are_the_published_wording() -> None:
 
 def row(**changes: Any) -> dict[str, Any]:
     plain = {
-        "question_id": "1", "group": "1", "category": "c", "split": "dev", "text": "?", "options": ["x", "y"],
+        "question_id": "1", "group": "1", "category": "c", "dataset": "d", "split": "dev",
+        "text": "?", "options": ["x", "y"],
         "label": "A", "answer_plain": "A", "answer_attached": "A", "tokens_plain": [1],
         "tokens_attached": [1],
         "masks": 1,
     }  # fmt: skip
     return {**plain, **changes}
+
+
+def counted(rows: list[dict[str, Any]]) -> dict[str, float]:
+    return mmbench.count(answer_columns(rows, [row["answer_plain"] for row in rows]), "upstream")
+
+
+def test_questions_without_a_category_count_in_the_overall_numbers_only() -> None:
+    rows = [
+        row(group="1", category="", answer_plain="y"),
+        row(group="2", category=" "),
+        row(group="3", category="object/part "),
+    ]
+    assert counted(rows) == {
+        "circular_accuracy": 2 / 3,
+        "circular_accuracy/object/part": 1.0,
+        "plain_accuracy": 2 / 3,
+    }
+    assert set(counted(rows[:2])) == {"circular_accuracy", "plain_accuracy"}
 
 
 def test_mmbench_counts_questions_by_all_their_rotations_overall_and_per_category() -> None:
@@ -122,7 +175,7 @@ def test_mmbench_counts_questions_by_all_their_rotations_overall_and_per_categor
         row(group="2", category="shape"),
         row(group="2", category="shape", label="B", answer_plain="who knows"),
     ]
-    assert mmbench.scores(rows, "answer_plain") == {
+    assert counted(rows) == {
         "circular_accuracy": 0.5,
         "circular_accuracy/colour": 1.0,
         "circular_accuracy/shape": 0.0,
@@ -144,14 +197,14 @@ def test_answers_of_the_plain_and_of_the_attached_model_become_records_of_their_
         row(split="popular", options=[], label="no", answer_plain="no", answer_attached="no"),
     ]
     table = pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA)
-    records = answer_records(table, suite="shapes", backbone="b", benchmark="pope")
-    found = {(r["head"], r["split"], r["metric"]): r["value"] for r in records}
+    records = answer_records(benchmark("pope"), table, suite="shapes", backbone="b")
+    found = {(r.head, r.split, r.metric): r.value for r in records}
     assert found["none", "random", "accuracy"] == 1.0
     assert found["unet+sam", "random", "accuracy"] == 0.5
     assert found["unet+sam", "random", "answers_equal"] == 0.5
     assert found["unet+sam", "popular", "answers_equal"] == 1.0
     assert ("none", "random", "answers_equal") not in found
-    assert {r["protocol"] for r in records} == {"upstream"}
+    assert {(r.benchmark, r.protocol) for r in records} == {("d", "upstream")}
 
 
 def test_a_changed_answer_and_changed_weights_are_reported_as_facts() -> None:

@@ -14,20 +14,24 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+from flmm.benchmarks import benchmark
 from flmm.data.question import Question, write_questions
 from flmm.data.sample import write_samples
 from flmm.embed import embed
 from flmm.errors import InputError
-from flmm.evaluation import evaluate
-from flmm.evaluation.predictions import PREDICTION_SCHEMA
-from flmm.evaluation.qa import ANSWER_SCHEMA
+from flmm.evaluation.count import count
+from flmm.evaluation.overlays import overlays
+from flmm.evaluation.run import evaluate
 from flmm.evaluation.score import score
+from flmm.evaluation.select import read_selection, select
+from flmm.evaluation.tables import ANSWER_SCHEMA, PREDICTION_SCHEMA
 from flmm.files import write_table
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import build_head
 from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.params import Head, Params, parse_params
-from flmm.paths import question_parts, samples
+from flmm.pipeline.paths import samples
+from flmm.pipeline.steps import Graph
 from tests.evaluation.conftest import (
     CHANNELS,
     HEADS,
@@ -63,33 +67,51 @@ class Project:
     root: Path
     params: Params
 
+    def select(self) -> Path:
+        select(self.params, [self.root / "extract" / "refcoco-train" / "manifest.json"], self.root / "select")
+        return self.root / "select" / "heads.json"
+
     def evaluate(
-        self, benchmark: str, *, head: str = "head.safetensors", parts: list[str] | None = None
+        self,
+        name: str,
+        *,
+        head: str = "head.safetensors",
+        parts: list[str] | None = None,
+        baseline: bool = True,
     ) -> Path:
-        out = self.root / "results" / benchmark
-        names = ["refcoco-val", "png-val", "refcoco-train"] if parts is None else parts
+        out = self.root / "results" / name
+        spoken = {"res": ["refcoco-val"], "png": ["png-val"]}.get(name, []) if parts is None else parts
         evaluate(
             self.params,
             "shapes-llava",
-            benchmark,
-            head_path=self.root / head,
-            extract_manifests=[self.root / "extract" / name / "manifest.json" for name in names],
-            embed_manifest=self.root / "embed" / "key" / "manifest.json",
+            name,
+            head=self.root / head,
+            maps={part: self.root / "extract" / part / "manifest.json" for part in spoken},
+            embeddings=[self.root / "embed" / "key" / "manifest.json"] if spoken else [],
+            samples={part: samples(self.params, part) for part in Graph(self.params).parts_of(name)},
+            selected=self.select() if baseline else None,
             raw=self.root / "raw",
             out=out,
         )
         return out
 
+    def count(self, name: str, folder: Path) -> list[dict[str, Any]]:
+        count(self.params, "shapes-llava", {name: folder}, self.root / "count")
+        records: list[dict[str, Any]] = json.loads((self.root / "count" / "metrics.json").read_text())
+        return records
+
 
 def params_in(root: Path) -> Params:
     """The project's own params with one split per dataset and the tiny models."""
     raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
-    raw["evaluate"].update(overlays=5, max_new_tokens=5, device="cpu")
+    raw["evaluate"].update(max_new_tokens=5, device="cpu")
+    raw["overlays"]["pictures"] = 5
     raw["embed"]["device"] = "cpu"
     suite = raw["suites"]["shapes"]
     suite["segmenter"] = {"name": "tiny", "checkpoint": str(root / "sam")}
     for dataset in suite["datasets"].values():
-        dataset["splits"] = ["train", "val"] if dataset["reader"] in ("refcoco", "png") else ["val"]
+        if dataset["reader"] in ("refcoco", "png"):
+            dataset["splits"] = ["train", "val"]
     raw["catalogue"]["shapes-llava"]["model"] = str(root / "llava")
     return parse_params(raw)
 
@@ -113,7 +135,7 @@ def picture(seed: int) -> Image.Image:
 def write_question_parts(params: Params) -> None:
     encoded = io.BytesIO()
     picture(8).save(encoded, format="PNG")
-    for part in question_parts(params):
+    for part in (part for name in ("pope", "mmbench") for part in Graph(params).parts_of(name)):
         questions = []
         for number in range(4):
             mmbench = part == "mmbench-dev"
@@ -165,22 +187,56 @@ def project(built: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     return built
 
 
-@pytest.mark.parametrize(
-    ("benchmark", "dataset", "metric"), [("res", "refcoco", "cIoU"), ("png", "png", "AR")]
-)
+@pytest.mark.parametrize(("name", "dataset", "metric"), [("res", "refcoco", "cIoU"), ("png", "png", "AR")])
 def test_grounding_writes_everything_it_promises(
-    project: Project, benchmark: str, dataset: str, metric: str
+    project: Project, name: str, dataset: str, metric: str
 ) -> None:
-    out = project.evaluate(benchmark)
-    records = json.loads((out / "metrics.json").read_text())
+    out = project.evaluate(name)
+    assert {path.name for path in out.iterdir()} == {"predictions.parquet", "facts.json"}
+    facts = json.loads((out / "facts.json").read_text())
+    assert facts["left_out"] == {} and len(facts["localization_channels"]) == 3
+    records = project.count(name, out)
     assert {r["head"] for r in records} == HEADS
     assert {r["protocol"] for r in records} == {"paper", "standard"}
     assert {(r["benchmark"], r["split"], r["suite"]) for r in records} == {(dataset, "val", "shapes")}
     assert metric in {r["metric"] for r in records}
     assert all(0 <= r["value"] <= 100 for r in records)
     assert pq.read_schema(out / "predictions.parquet").equals(PREDICTION_SCHEMA)
-    assert len(json.loads((out / "overlays.json").read_text())) == 5
-    assert len(list((out / "overlays").glob("*.png"))) == 5
+    drawn = project.root / "overlays" / name
+    overlays(project.params, "shapes-llava", name, out, project.root / "raw", drawn)
+    listed = json.loads((drawn / "overlays.json").read_text())
+    assert len(listed) == 5 and {entry["protocol"] for entry in listed} <= {"standard", "both"}
+    assert {entry["file"] for entry in listed} == {path.name for path in drawn.glob("*.png")}
+
+
+def test_without_training_phrases_the_baseline_is_left_out_in_words(project: Project) -> None:
+    out = project.evaluate("res", baseline=False)
+    facts = json.loads((out / "facts.json").read_text())
+    assert "no training part" in facts["left_out"]["localization"]
+    assert facts["localization_channels"] is None
+    records = project.count("res", out)
+    assert {r["head"] for r in records} == {name for name in HEADS if "localization" not in name}
+    with_it = project.count("res", project.evaluate("res"))
+    assert [r for r in with_it if "localization" not in r["head"]] == records
+
+
+def test_the_selection_says_which_heads_and_on_how_many_phrases(project: Project) -> None:
+    found = json.loads(project.select().read_text())
+    assert set(found) == {"channels", "phrases"}
+    # Three samples of two targets, as the paper speaks them and sentence by sentence: 6 + 12 phrases.
+    assert len(set(found["channels"])) == 3 and found["phrases"] == 18
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [('{"channels": [99]}', "backbone has 6"), ("[]", "no list"), ('{"channels": [true]}', "no list")],
+)
+def test_a_selection_that_does_not_fit_is_refused(
+    project: Project, tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "heads.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_selection(tmp_path / "heads.json", CHANNELS)
 
 
 def test_two_evaluations_write_equal_bytes(project: Project) -> None:
@@ -190,17 +246,18 @@ def test_two_evaluations_write_equal_bytes(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "metrics"), [("reasonseg", {"gIoU", "cIoU"}), ("viscot", {"gIoU", "Pr@0.5"})]
+    ("name", "metrics"), [("reasonseg", {"gIoU", "cIoU"}), ("viscot", {"gIoU", "Pr@0.5"})]
 )
 def test_the_lmm_answers_and_its_own_words_are_grounded(
-    project: Project, benchmark: str, metrics: set[str]
+    project: Project, name: str, metrics: set[str]
 ) -> None:
-    asked = [make_question(index, benchmark) for index in range(3)]
-    write_samples(samples(project.params, f"{benchmark}-val"), asked)
-    out = project.evaluate(benchmark, head="llava.safetensors", parts=["refcoco-train"])
-    records = json.loads((out / "metrics.json").read_text())
+    asked = [make_question(index, name) for index in range(3)]
+    (part,) = Graph(project.params).parts_of(name)
+    write_samples(samples(project.params, part), asked)
+    out = project.evaluate(name, head="llava.safetensors")
+    records = project.count(name, out)
     assert {r["head"] for r in records} == HEADS
-    assert {(r["benchmark"], r["protocol"]) for r in records} == {(benchmark, "answer-then-ground")}
+    assert {(r["benchmark"], r["protocol"]) for r in records} == {(name, "answer-then-ground")}
     assert {r["metric"] for r in records} == metrics
     assert all(0 <= r["value"] <= 100 for r in records)
     rows = pq.read_table(out / "predictions.parquet").to_pylist()
@@ -208,31 +265,33 @@ def test_the_lmm_answers_and_its_own_words_are_grounded(
     assert all(row["text"].startswith("Which is it?") for row in rows)
     refined = pq.read_table(out / "predictions.parquet", filters=[("head", "=", "unet+sam")])
     write_table(out / "refined.parquet", refined)
-    scored = {
-        r["metric"]: r["value"] for r in score(asked, out / "refined.parquet", "standard", "same").records
-    }
+    found = score(asked, out / "refined.parquet", "standard", "same", benchmark(name))
+    scored = {r.metric: r.value for r in found.records}
     assert scored == {r["metric"]: r["value"] for r in records if r["head"] == "unet+sam"}
-    assert len(json.loads((out / "overlays.json").read_text())) == 3
+    overlays(project.params, "shapes-llava", name, out, project.root / "raw", project.root / "drawn")
+    assert len(json.loads((project.root / "drawn" / "overlays.json").read_text())) == 3
 
 
 def test_a_head_for_other_attention_is_refused(project: Project) -> None:
     write_samples(samples(project.params, "reasonseg-val"), [make_question(0, "reasonseg")])
     with pytest.raises(InputError, match="trained on 6 attention channels, but the backbone gives 12"):
-        project.evaluate("reasonseg", parts=["refcoco-train"])
+        project.evaluate("reasonseg")
 
 
-@pytest.mark.parametrize("benchmark", ["pope", "mmbench"])
+@pytest.mark.parametrize("name", ["pope", "mmbench"])
 def test_answers_with_the_head_attached_equal_the_plain_ones_and_weights_stay(
-    project: Project, benchmark: str
+    project: Project, name: str
 ) -> None:
-    out = project.evaluate(benchmark, head="llava.safetensors", parts=[])
+    out = project.evaluate(name, head="llava.safetensors")
     facts = json.loads((out / "facts.json").read_text())
-    assert facts["answers"] == facts["answers_equal"] == (12 if benchmark == "pope" else 4)
+    assert facts["answers"] == facts["answers_equal"] == (12 if name == "pope" else 4)
     assert facts["weights_hash_before"] == facts["weights_hash_after"]
     assert facts["equal"] is True
     assert facts["masks"] > 0
     assert pq.read_schema(out / "answers.parquet").equals(ANSWER_SCHEMA)
-    records = json.loads((out / "metrics.json").read_text())
+    records = project.count(name, out)
+    splits = {"random", "popular", "adversarial"} if name == "pope" else {"dev"}
+    assert {(r["benchmark"], r["split"]) for r in records} == {(name, split) for split in splits}
     assert {r["head"] for r in records} == {"none", "unet+sam"}
     assert {r["value"] for r in records if r["metric"] == "answers_equal"} == {1.0}
     assert all(0 <= r["value"] <= 1 for r in records)
@@ -244,5 +303,19 @@ def test_a_head_of_another_backbone_is_refused(project: Project) -> None:
 
 
 def test_attention_that_was_not_extracted_is_named(project: Project) -> None:
-    with pytest.raises(InputError, match="no attention of refcoco-val"):
-        project.evaluate("res", parts=["png-val"])
+    with pytest.raises(InputError, match=r"refcoco-testA/manifest\.json"):
+        project.evaluate("res", parts=["refcoco-testA"])
+    with pytest.raises(InputError, match="run `flmm extract`"):
+        project.evaluate("res", parts=[])
+    (project.root / "extract" / "refcoco-testB").mkdir(exist_ok=True)
+    copied = (project.root / "extract" / "refcoco-val" / "manifest.json").read_bytes()
+    for shard in (project.root / "extract" / "refcoco-val").glob("*.parquet"):
+        (project.root / "extract" / "refcoco-testB" / shard.name).write_bytes(shard.read_bytes())
+    (project.root / "extract" / "refcoco-testB" / "manifest.json").write_bytes(copied)
+    with pytest.raises(InputError, match="of part refcoco-val, not refcoco-testB"):
+        project.evaluate("res", parts=["refcoco-testB"])
+
+
+def test_overlays_of_answers_are_refused(project: Project) -> None:
+    with pytest.raises(InputError, match="POPE: its questions have no masks"):
+        overlays(project.params, "shapes-llava", "pope", project.root, project.root, project.root / "no")

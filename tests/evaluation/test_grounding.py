@@ -9,11 +9,13 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from flmm.benchmarks import benchmark
 from flmm.cache.schema import Manifest
 from flmm.data.sample import decode_rle
 from flmm.errors import StepError
+from flmm.evaluation.count import mask_records
 from flmm.evaluation.engine import Part, predict, to_masks
-from flmm.evaluation.predictions import PREDICTION_SCHEMA, grounding_records
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 from tests.evaluation.conftest import (
     EMPTY,
     EVERYTHING,
@@ -36,10 +38,9 @@ def run(manifest: Manifest, protocols: list[str] = BOTH, **heads: Any) -> pa.Tab
 
 
 def records(table: pa.Table, protocols: list[str] = BOTH) -> dict[tuple[str, str, str], float]:
-    found = grounding_records(
-        table, suite="shapes", backbone="b", readers={"refcoco": "refcoco", "png": "png"}, protocols=protocols
-    )
-    return {(r["protocol"], r["head"], r["metric"]): r["value"] for r in found}
+    name = "png" if "png" in table["dataset"].to_pylist() else "res"
+    found = mask_records(benchmark(name), table, suite="shapes", backbone="b", protocols=protocols)
+    return {(r.protocol, r.head, r.metric): r.value for r in found}
 
 
 def test_a_perfect_head_scores_100_and_an_empty_one_0(refcoco: Manifest, png: Manifest) -> None:

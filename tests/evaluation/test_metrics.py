@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from flmm.evaluation import metrics
+from flmm.benchmarks import metrics
 
 ious = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 masks = st.tuples(

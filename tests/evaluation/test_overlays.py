@@ -12,7 +12,7 @@ from PIL import Image
 from flmm.cache.schema import Manifest
 from flmm.evaluation.engine import Part, predict
 from flmm.evaluation.overlays import PANEL, choose, sheet_size, write_overlays
-from flmm.evaluation.predictions import PREDICTION_SCHEMA
+from flmm.evaluation.tables import PREDICTION_SCHEMA
 from tests.evaluation.conftest import HEIGHT, PERFECT, SHIFTED, WIDTH, NoEmbeddings
 
 
@@ -66,7 +66,7 @@ def test_files_and_list_agree_and_old_pictures_go(table: pa.Table, tmp_path: Pat
     write_overlays(table, GreyImages(), tmp_path, count=9, protocol="standard")
     entries = write_overlays(table, GreyImages(), tmp_path, count=4, protocol="standard")
     assert json.loads((tmp_path / "overlays.json").read_text()) == entries
-    assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == sorted(
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == sorted(
         Path(entry["file"]).name for entry in entries
     )
     for entry in entries:

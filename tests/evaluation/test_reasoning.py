@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from flmm.backbones.base import Generation, Observation
+from flmm.benchmarks import benchmark, reasonseg, viscot
 from flmm.data.images import ImageStore
-from flmm.evaluation import reasonseg, viscot
-from flmm.evaluation.predictions import prediction_rows
-from flmm.evaluation.reasoning import answer_then_ground, counts, described
+from flmm.evaluation.predictions import counts, prediction_rows
+from flmm.evaluation.reasoning import answer_then_ground, described
 from tests.evaluation.conftest import CHANNELS, GRID, HEIGHT, HIDDEN, LAYERS, WIDTH, make_question
 
 
@@ -25,7 +25,7 @@ def test_an_answers_tokens_are_one_phrase() -> None:
     assert torch.equal(said.attention[0][0], maps.mean(dim=0))
     assert said.hidden[0].shape == (LAYERS, 3, HIDDEN)
     assert said.hidden[0][0, :, 0].tolist() == [0.0, 1.0, 2.0]
-    assert described(make_question(0, "reasonseg"), "a b c").phrases[0].text == "Which is it? a b c"
+    assert described(make_question(0, "reasonseg"), "a b c", "p").phrases[0].text == "Which is it? a b c"
 
 
 class Silent:
@@ -42,7 +42,7 @@ def test_an_empty_answer_has_empty_masks(tmp_path: Path) -> None:
     sample = make_question(0, "reasonseg")
     (tmp_path / sample.archive).mkdir()
     Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / sample.archive / sample.image)
-    made: list[Any] = [Silent(), {"unet": None}, None, [sample], ImageStore(tmp_path)]
+    made: list[Any] = [Silent(), {"unet": None}, None, [sample], ImageStore(tmp_path), benchmark("reasonseg")]
     rows = answer_then_ground(*made, max_new_tokens=4, description="").to_pylist()
     assert [row["head"] for row in rows] == ["unet", "unet+sam"]
     assert all(row["intersection"] == 0 and row["iou"] == 0 and row["area_union"] > 0 for row in rows)
@@ -50,7 +50,7 @@ def test_an_empty_answer_has_empty_masks(tmp_path: Path) -> None:
 
 def row(sample_kind: str, mask: np.ndarray) -> dict[str, object]:
     sample = make_question(0, sample_kind)
-    answer = described(sample, "")
+    answer = described(sample, "", "answer-then-ground")
     return prediction_rows(answer, counts(sample, mask)[None], dataset=sample_kind, split="val", head="unet")[
         0
     ]
@@ -86,7 +86,7 @@ def columns(ious: list[float], unions: list[int], kinds: list[str]) -> dict[str,
 
 
 def test_reasonseg_counts_an_empty_truth_that_was_left_empty_as_right() -> None:
-    scores = reasonseg.scores(columns([0.5, 0.0], [100, 0], ["long query", "short query"]), "any")
+    scores = reasonseg.count(columns([0.5, 0.0], [100, 0], ["long query", "short query"]), "any")
     assert scores == {
         "gIoU": 75.0,
         "cIoU": 50.0,
@@ -98,5 +98,5 @@ def test_reasonseg_counts_an_empty_truth_that_was_left_empty_as_right() -> None:
 
 
 def test_viscot_counts_boxes_from_one_half_on() -> None:
-    scores = viscot.scores(columns([0.5, 0.49, 0.0, 1.0], [100, 100, 10, 10], ["gqa"] * 4), "any")
+    scores = viscot.count(columns([0.5, 0.49, 0.0, 1.0], [100, 100, 10, 10], ["gqa"] * 4), "any")
     assert scores["Pr@0.5"] == 50.0 and scores["gIoU"] == 49.75

@@ -1,6 +1,7 @@
 """`flmm score`: anybody's masks under our protocols, and nothing dropped in silence."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,27 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 from typer.testing import CliRunner
 
+from flmm.benchmarks import of_dataset
 from flmm.cache.schema import Manifest
 from flmm.cli import app
-from flmm.data.sample import Sample, write_samples
+from flmm.data.sample import Sample, encode_rle, write_samples
 from flmm.errors import InputError
+from flmm.evaluation.count import mask_records
 from flmm.evaluation.engine import Part, predict
-from flmm.evaluation.predictions import grounding_records
-from flmm.evaluation.score import score, template, units
+from flmm.evaluation.score import Score, template, units
+from flmm.evaluation.score import score as score_as
 from flmm.files import write_table
 from tests.evaluation.conftest import SHIFTED, NoEmbeddings, make_sample
 
 RUN = CliRunner()
 RES = [make_sample(index) for index in range(6)]
 PNG = [make_sample(index, dataset="png") for index in range(6)]
+
+
+def score(samples: list[Sample], predictions: Path, protocol: Any, system: str) -> Score:
+    chosen = of_dataset(samples[0].dataset)
+    assert chosen is not None
+    return score_as(samples, predictions, protocol, system, chosen)
 
 
 def filled(samples: list[Sample], protocol: Any) -> list[dict[str, Any]]:
@@ -52,10 +61,11 @@ def test_scoring_the_evaluate_steps_predictions_gives_its_metrics(
     mine = table.filter(pc.equal(table["head"], "unet"))
     write_table(tmp_path / "predictions.parquet", mine)
     found = score(samples, tmp_path / "predictions.parquet", protocol, "unet")
-    readers = {"refcoco": "refcoco", "png": "png"}
-    expected = grounding_records(mine, suite="scored", backbone="unet", readers=readers, protocols=[protocol])
+    counted = of_dataset(name)
+    assert counted is not None
+    expected = mask_records(counted, mine, suite="scored", backbone="unet", protocols=[protocol])
     assert found.records == expected and found.missing == 0
-    assert 0 < expected[0]["value"] < 99
+    assert 0 < expected[0].value < 99
 
 
 def test_protocols_count_other_units() -> None:
@@ -74,14 +84,37 @@ def test_run_lengths_may_be_compressed_or_not(tmp_path: Path) -> None:
         runs = np.diff([0, *changes, len(flat)]).tolist()
         record["segmentation"]["counts"] = runs if flat[0] == 0 else [0, *runs]
     found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
-    assert {record["value"] for record in found.records} == {100.0}
+    assert {record.value for record in found.records} == {100.0}
 
 
 def test_what_is_missing_counts_as_an_empty_mask_and_is_told(tmp_path: Path) -> None:
     records = filled(RES, "paper")[:6]
     found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
     assert (found.units, found.missing) == (12, 6)
-    assert next(r["value"] for r in found.records if r["metric"] == "gIoU") == pytest.approx(50)
+    assert next(r.value for r in found.records if r.metric == "gIoU") == pytest.approx(50)
+
+
+@pytest.mark.parametrize("left", [{"size": [24, 32], "counts": None}, {"size": [24, 32], "counts": ""}, None])
+def test_a_template_that_is_not_filled_in_counts_as_missing(tmp_path: Path, left: Any) -> None:
+    records = filled(RES, "paper")
+    for record in records[:3]:
+        record["segmentation"] = left
+    found = score(RES, saved(tmp_path / "p.json", records), "paper", "x")
+    assert (found.units, found.missing) == (12, 3)
+    assert next(r.value for r in found.records if r.metric == "gIoU") == pytest.approx(75)
+    empty = score(RES, saved(tmp_path / "t.json", template(RES, "paper")), "paper", "x")  # type: ignore[arg-type]
+    assert (empty.missing, {record.value for record in empty.records}) == (12, {0.0})
+
+
+def test_a_very_high_picture_is_scored(tmp_path: Path) -> None:
+    height, width = 12_000, 7
+    mask = np.zeros((height, width), dtype=bool)
+    mask[10_500:11_000, 2:5] = True
+    target = replace(RES[0].targets[0], rle=encode_rle(mask))
+    sample = replace(RES[0], height=height, width=width, targets=(target,))
+    records = filled([sample], "paper")
+    found = score([sample], saved(tmp_path / "p.json", records), "paper", "x")
+    assert {record.value for record in found.records} == {100.0}
 
 
 def broken(change: str) -> list[dict[str, Any]]:
@@ -140,7 +173,7 @@ def test_any_segmentation_is_scored_or_refused(tmp_path_factory: pytest.TempPath
     except InputError as error:
         assert "p.json" in str(error)
     else:
-        assert all(0 <= record["value"] <= 100 for record in found.records)
+        assert all(0 <= record.value <= 100 for record in found.records)
 
 
 def test_the_command_writes_a_template_and_scores_it(tmp_path: Path) -> None:

@@ -74,6 +74,14 @@ def test_it_is_loaded_frozen_with_its_sizes(segmenter: Sam2Segmenter) -> None:
     assert embedding.shape == (1, 4 * DECODER, 4, 4) and bool(torch.isfinite(embedding).all())
 
 
+def test_the_published_sizes_fit() -> None:
+    """The defaults of transformers are those of the smallest published model; only the image encoders differ."""
+    with torch.device("meta"):
+        segmenter = Sam2Segmenter(Sam2Model(Sam2Config()))
+    assert (segmenter.side, segmenter.embedding_side, segmenter.channels) == (1024, 64, 1024)
+    assert segmenter.refiner().mask_prompt_size == (256, 256)
+
+
 def test_a_checkpoint_that_also_tracks_videos_is_read_without_those_parts(folder: Path) -> None:
     config = json.loads((folder / "sam2" / "config.json").read_text())
     (folder / "sam2" / "config.json").write_text(json.dumps({**config, "model_type": "sam2_video"}))

@@ -9,11 +9,15 @@ import pytest
 import yaml
 from PIL import Image
 
+from flmm.benchmarks import benchmark
 from flmm.params import Params, parse_params
-from flmm.report.labels import METRIC_ORDER
+from flmm.pipeline import paths
 
 PROJECT = Path(__file__).parents[2]
-RES_METRICS, PNG_METRICS, POPE_METRICS = METRIC_ORDER[:7], METRIC_ORDER[7:12], METRIC_ORDER[12:17]
+RES_METRICS, PNG_METRICS, POPE_METRICS = (
+    [metric.name for metric in benchmark(name).metrics if metric.name != "answers_equal"]
+    for name in ("res", "png", "pope")
+)
 HEADS = ("untrained", "untrained+sam", "unet", "unet+sam")
 
 
@@ -62,23 +66,25 @@ def made_up_records(backbone: str) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def tree(tmp_path: Path, params: Params) -> Callable[..., tuple[Path, Path]]:
-    """Write a complete results tree and a summary; give (results, samples)."""
+def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a complete results tree and what prepare counted into a project folder; give the results."""
+    monkeypatch.chdir(tmp_path)
 
-    def make(phrase: str = "the red circle left of the star") -> tuple[Path, Path]:
-        results, samples = tmp_path / "results", tmp_path / "samples" / "shapes"
+    def make(phrase: str = "the red circle left of the star") -> Path:
+        results = tmp_path / "results"
         for backbone in params.backbones:
             base = results / "shapes" / backbone
-            for benchmark, records in made_up_records(backbone).items():
-                write(base / "evaluate" / benchmark / "metrics.json", records)
-            for benchmark, dataset in (("res", "refcoco"), ("png", "png")):
-                write_overlays(base / "evaluate" / benchmark, dataset, phrase)
-            for benchmark in ("pope", "mmbench"):
+            records = [record for found in made_up_records(backbone).values() for record in found]
+            write(paths.metrics(params, backbone), records)
+            for name, dataset in (("res", "refcoco"), ("png", "png")):
+                write_overlays(paths.overlays(params, backbone, name), dataset, phrase)
+                write(paths.evaluated(params, backbone, name) / "facts.json", {"left_out": {}})
+            for name in ("pope", "mmbench"):
                 facts = {
                     "answers": 1200, "answers_equal": 1200, "masks": 1350, "equal": True,
                     "weights_hash_before": "a" * 64, "weights_hash_after": "a" * 64,
                 }  # fmt: skip
-                write(base / "evaluate" / benchmark / "facts.json", facts)
+                write(paths.evaluated(params, backbone, name) / "facts.json", facts)
             write_curves(base / "train" / "curves.jsonl")
             parts = {"mask_head": 500_000, "prompt_encoder": 6_000, "mask_decoder": 61_000, "text": 8_200}
             write(
@@ -86,8 +92,9 @@ def tree(tmp_path: Path, params: Params) -> Callable[..., tuple[Path, Path]]:
                 {"trainable_parameters": 575_200, "trainable_parameters_by_part": parts, "answers": 2900,
                  "phrases": 9100, "epochs": 1, "steps": 400},
             )  # fmt: skip
-        write(samples / "summary.json", summary())
-        return results, samples
+        for part, counted in summary().items():
+            write(paths.counts(params, part), counted)
+        return results
 
     return make
 
@@ -97,11 +104,11 @@ def write_overlays(folder: Path, dataset: str, phrase: str) -> None:
     entries = []
     for number, kind in enumerate(("worst", "typical", "typical", "best")):
         picture = Image.new("RGB", (1054, 296), (40 * number, 90, 120))
-        (folder / "overlays").mkdir(parents=True, exist_ok=True)
-        picture.save(folder / "overlays" / f"{number:02d}-{kind}.png")
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"{number:02d}-{kind}.png")
         ious = {"unet": 0.1 + 0.2 * number, "unet+sam": 0.15 + 0.2 * number}
         entries.append(
-            {"file": f"overlays/{number:02d}-{kind}.png", "kind": kind, "phrase": phrase,
+            {"file": f"{number:02d}-{kind}.png", "kind": kind, "phrase": phrase,
              "sample": f"{dataset}-{number}",
              "dataset": dataset, "split": "val", "protocol": "standard", "ious": ious}
         )  # fmt: skip
@@ -141,7 +148,5 @@ def summary() -> dict[str, Any]:
         "skipped": {"target: mask without pixels": 3},
         "sha256": "b" * 64,
     }
-    return {
-        "parts": {"refcoco-train": part, "refcoco-val": {**part, "skipped": {}}},
-        "overlap": {"refcoco-train": {"evaluation_images": 37, "samples": 41, "excluded_samples": 41}},
-    }
+    overlap = {"evaluation_images": 37, "samples": 41, "excluded_samples": 41}
+    return {"refcoco-train": {**part, "overlap": overlap}, "refcoco-val": {**part, "skipped": {}}}

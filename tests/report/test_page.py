@@ -12,10 +12,11 @@ import pytest
 from flmm import report
 from flmm.errors import InputError
 from flmm.params import Params
+from flmm.pipeline import paths
 from flmm.report.labels import format_value
 from tests.report.conftest import made_up_records
 
-Tree = Callable[..., tuple[Path, Path]]
+Tree = Callable[..., Path]
 
 
 class Reader(HTMLParser):
@@ -51,8 +52,8 @@ class Reader(HTMLParser):
 
 
 def build(params: Params, tree: Tree, tmp_path: Path, **changes: Any) -> tuple[str, Reader]:
-    results, samples = tree(**changes)
-    report.build(params, results=results, samples=samples, out=tmp_path / "reports")
+    tree(**changes)
+    report.build(params, out=tmp_path / "reports")
     page = (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
     return page, Reader(page)
 
@@ -61,7 +62,7 @@ def test_every_record_is_a_cell_of_the_page(params: Params, tree: Tree, tmp_path
     _, page = build(params, tree, tmp_path)
     for records in made_up_records("shapes-llava").values():
         for record in records:
-            assert format_value(record["value"], record["metric"]) in page.cells, record
+            assert format_value(record["value"], record["metric"], record["benchmark"]) in page.cells, record
 
 
 def test_the_page_loads_nothing_from_anywhere(params: Params, tree: Tree, tmp_path: Path) -> None:
@@ -93,21 +94,45 @@ def test_the_facts_of_the_run_are_stated(params: Params, tree: Tree, tmp_path: P
 def test_unequal_answers_and_changed_weights_are_called_failures(
     params: Params, tree: Tree, tmp_path: Path
 ) -> None:
-    results, samples = tree()
-    path = results / "shapes" / "shapes-llava" / "evaluate" / "pope" / "facts.json"
+    tree()
+    path = paths.evaluated(params, "shapes-llava", "pope") / "facts.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
     changed = {**facts, "answers_equal": 1199, "weights_hash_after": "b" * 64}
     path.write_text(json.dumps(changed), encoding="utf-8")
-    report.build(params, results=results, samples=samples, out=tmp_path)
+    report.build(params, out=tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert page.count('class="fails"') == 2 and "1199 of 1200" in page
 
 
-def test_without_any_result_the_page_says_what_is_missing(params: Params, tmp_path: Path) -> None:
-    report.build(params, results=tmp_path / "results", samples=tmp_path / "samples", out=tmp_path)
+def test_a_head_from_elsewhere_has_an_origin_and_no_curves(
+    params: Params, tree: Tree, tmp_path: Path
+) -> None:
+    tree()
+    trained = paths.trained(params, "shapes-llava")
+    (trained / "curves.jsonl").unlink()
+    origin = {"file": "https://hub.example/<frozen>.pth", "sha256": "c" * 64}
+    (trained / "summary.json").write_text(json.dumps({"imported": origin}))
+    why = {"left_out": {"localization": "no training part was extracted"}}
+    for name in ("res", "png"):
+        (paths.evaluated(params, "shapes-llava", name) / "facts.json").write_text(json.dumps(why))
+    report.build(params, out=tmp_path)
+    page = Reader((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert origin["file"] in page.text and "c" * 12 in page.text and "No head was trained here." in page.text
+    assert page.text.count("no training part was extracted (shapes-llava).") == 1
+    assert "Not everything has run" not in page.text and "curves.jsonl" not in page.text
+    (trained / "summary.json").write_text(json.dumps({"imported": {}}))
+    with pytest.raises(InputError, match=r"summary\.json: imported: no file and sha256"):
+        report.build(params, out=tmp_path)
+
+
+def test_without_any_result_the_page_says_what_is_missing(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report.build(params, out=tmp_path)
     page = Reader((tmp_path / "index.html").read_text(encoding="utf-8"))
     assert "Not everything has run" in page.text
-    for name in ("res/metrics.json", "pope/facts.json", "curves.jsonl", "summary.json"):
+    for name in ("count/metrics.json", "pope/facts.json", "curves.jsonl", "refcoco-train.json"):
         assert name in page.text
     assert json.loads((tmp_path / "metrics.json").read_text()) == []
 
@@ -141,13 +166,13 @@ def test_every_table_has_a_caption_and_every_chart_a_description(
 
 
 def test_an_overlay_outside_its_folder_is_refused(params: Params, tree: Tree, tmp_path: Path) -> None:
-    results, samples = tree()
-    path = results / "shapes" / "shapes-llava" / "evaluate" / "res" / "overlays.json"
+    tree()
+    path = paths.overlays(params, "shapes-llava", "res") / "overlays.json"
     entries = json.loads(path.read_text())
     entries[0]["file"] = "../../train/secret.png"
     path.write_text(json.dumps(entries))
     with pytest.raises(InputError, match="lies outside"):
-        report.build(params, results=results, samples=samples, out=tmp_path)
+        report.build(params, out=tmp_path)
 
 
 def test_building_twice_gives_the_same_bytes(params: Params, tree: Tree, tmp_path: Path) -> None:

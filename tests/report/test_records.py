@@ -12,20 +12,20 @@ from rich.console import Console
 
 from flmm import report
 from flmm.errors import InputError
+from flmm.evaluation.records import read_records, sort_records
 from flmm.params import Params
 from flmm.report.charts import line_charts, nice_ticks, read_curves
-from flmm.report.records import read_records, sort_records
 from flmm.report.table import print_table
 
-Tree = Callable[..., tuple[Path, Path]]
+Tree = Callable[..., Path]
 KEYS = ["suite", "backbone", "head", "benchmark", "split", "protocol", "metric", "value"]
 
 
 def test_metrics_json_holds_every_record_sorted_with_exactly_the_agreed_keys(
     params: Params, tree: Tree, tmp_path: Path
 ) -> None:
-    results, samples = tree()
-    report.build(params, results=results, samples=samples, out=tmp_path)
+    results = tree()
+    report.build(params, out=tmp_path)
     records = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     written = [
         record
@@ -48,8 +48,8 @@ def test_a_value_that_is_no_finite_number_is_refused_by_name(tmp_path: Path, val
 
 
 def test_the_terminal_table_shows_every_main_figure(params: Params, tree: Tree, tmp_path: Path) -> None:
-    results, samples = tree()
-    report.build(params, results=results, samples=samples, out=tmp_path)
+    tree()
+    report.build(params, out=tmp_path)
     out = io.StringIO()
     print_table(tmp_path / "metrics.json", Console(file=out, width=100))
     text = out.getvalue()
@@ -57,6 +57,18 @@ def test_the_terminal_table_shows_every_main_figure(params: Params, tree: Tree, 
     assert mains and all(f"{r.value:.1f}" in text for r in mains)
     for word in ("shapes-llava", "untrained, refined", "RefCOCO", "testB", "POPE", "adversarial", "MMBench"):
         assert word in text
+
+
+def test_a_data_set_that_no_benchmark_lists_is_shown_like_the_one_whose_name_it_begins_with(
+    tmp_path: Path,
+) -> None:
+    place = dict.fromkeys(KEYS[:-1], "x") | {"protocol": "upstream", "metric": "accuracy"}
+    records = [{**place, "benchmark": name, "value": 0.875} for name in ("pope_medical", "somebodys")]
+    (tmp_path / "metrics.json").write_text(json.dumps(records), encoding="utf-8")
+    out = io.StringIO()
+    print_table(tmp_path / "metrics.json", Console(file=out, width=200))
+    assert "pope_medical" in out.getvalue() and "0.875" in out.getvalue()
+    assert "somebodys" not in out.getvalue()  # read like RES, it has no cIoU here
 
 
 def test_the_terminal_table_of_no_results_says_so(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from flmm.evaluation import mmbench
+from flmm.benchmarks import mmbench
 from flmm.shapes.curriculum import (
     NONE,
     attribute_turn,

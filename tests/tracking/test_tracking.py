@@ -8,15 +8,20 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.utils.validation import _validate_metric_name
 
-from flmm.pipeline import paths
 from flmm.errors import StepError
 from flmm.files import write_json, write_text
-from flmm.params import Params, load_params
+from flmm.params import Params, parse_params
+from flmm.pipeline import paths
+from flmm.pipeline.steps import Graph
 from flmm.tracking import contents
-from flmm.tracking.contents import Content, Data
+from flmm.tracking.contents import Content, Data, Results
 from flmm.tracking.live import LiveCurves
 from flmm.tracking.store import Store
 from flmm.tracking.track import track, write
@@ -42,22 +47,28 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
         monkeypatch.delenv(name, raising=False)
-    params = load_params(PARAMS, backbones=[BACKBONE])
-    for name in params.active.sources:
-        write_json(
-            Path(f"results/shapes/download/{name}.json"), {"url": "file:x", "bytes": 1, "sha256": "a" * 64}
-        )
-    names = [*paths.grounding_parts(params), *paths.question_parts(params)]
-    parts = {name: {"samples": 2, "sha256": "b" * 64} for name in names}
-    write_json(paths.samples(params, "any").with_name("summary.json"), {"parts": parts, "overlap": {}})
-    counts = {name: {"rows": 3, "answers": 2, "channels": 8} for name in paths.grounding_parts(params)}
-    write_json(paths.results(params, BACKBONE, "extract") / "manifest.json", {"key": "k", "parts": counts})
-    write_json(Path("results/shapes/embed/manifest.json"), {"rows": 4})
+    raw = yaml.safe_load(PARAMS.read_text())
+    raw["backbones"] = [BACKBONE]
+    raw["suites"]["shapes"]["segmenter"]["checkpoint"] = str(PARAMS.parent / "flmm/shapes/models/shapes-sam")
+    for entry in raw["suites"]["shapes"]["sources"].values():
+        entry["sha256"] = "a" * 64  # so that every key is known, and nothing has to be there
+    params = parse_params(raw)
+    graph = Graph(params)
+    for source in graph.sources:
+        write_json(paths.digest(params, source), {"bytes": 1, "sha256": "a" * 64, "origin": None})
+    for part in graph.parts:
+        write_json(paths.counts(params, part), {"samples": 2, "sha256": "b" * 64})
+    for part in graph.extracted_parts(BACKBONE):
+        counts = {"key": "k", "rows": 3, "answers": 2, "channels": 8}
+        write_json(paths.extract_pointer(params, BACKBONE, part), counts)
+    for archive in graph.archives:
+        write_json(paths.embed_pointer(params, archive), {"key": "k", "rows": 4})
     _write_training(params)
-    folder = paths.results(params, BACKBONE, "evaluate")
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
-    write_json(folder / "metrics.json", records)
-    write_text(folder / "res" / "overlays" / "worst-0.png", "picture")
+    write_json(paths.metrics(params, BACKBONE), records)
+    write_json(paths.selected(params, BACKBONE), {"channels": [1, 2, 3], "phrases": 9})
+    write_text(paths.evaluated(params, BACKBONE, "res") / "predictions.parquet", "table")
+    write_text(paths.overlays(params, BACKBONE, "res") / "00-worst.png", "picture")
     write_json(Path("reports/metrics.json"), records)
     write_text(Path("reports/index.html"), "page")
     return params
@@ -95,7 +106,7 @@ def _history(step: str, metric: str) -> list[tuple[int, float]]:
 def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params) -> None:
     track(params, reports=Path("reports"))
     runs = {run.data.tags["step"]: run for run in _runs()}
-    assert set(runs) == {"pipeline", *contents.STEPS}
+    assert set(runs) == {"pipeline", *contents.RUNS}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     parent = runs.pop("pipeline").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
@@ -109,6 +120,66 @@ def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params)
         "refcoco-train",
         "png-train",
     }
+
+
+def test_the_evaluations_tables_numbers_and_pictures_are_kept_as_they_lie(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
+    client = Store.connect().client
+    kept = {
+        file.path
+        for folder in ("select", "evaluate/res", "count", "overlays/res")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert kept == {
+        "select/heads.json",
+        "evaluate/res/predictions.parquet",
+        "count/metrics.json",
+        "overlays/res/00-worst.png",
+    }
+
+
+def test_a_head_from_elsewhere_is_tracked_with_its_origin_and_without_curves(params: Params) -> None:
+    folder = paths.trained(params, BACKBONE)
+    for name in ("curves.jsonl", "timing.json"):
+        (folder / name).unlink()
+    shutil.rmtree(paths.selected(params, BACKBONE).parent)  # nothing to choose the baseline's heads on
+    write_json(folder / "summary.json", {"imported": {"file": "https://x.org/head.pth", "sha256": "c" * 64}})
+    track(params, reports=Path("reports"))
+    runs = {run.data.tags["step"]: run for run in _runs()}
+    for step in ("train", "pipeline"):
+        assert runs[step].data.params["imported.file"] == "https://x.org/head.pth"
+        assert runs[step].data.params["imported.sha256"] == "c" * 64
+    assert runs["train"].data.metrics == {}
+    assert runs["train"].inputs.dataset_inputs == []
+
+
+def test_a_category_may_have_any_name(params: Params) -> None:
+    names = ["", " ", "/", "a/b", "a//b", "..", "a+b", "a@b", "a_b", "x" * 400, "zählen", "\n", "/etc"]
+    categories = [f"circular_accuracy/{name}" for name in names]
+    write_json(
+        paths.metrics(params, BACKBONE),
+        [_record("mmbench", "none", metric, float(number)) for number, metric in enumerate(categories)],
+    )
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
+    assert sorted(run.data.metrics.values()) == list(map(float, range(len(names))))
+
+
+@given(st.lists(st.text(max_size=300), unique=True, max_size=8))
+def test_every_category_becomes_a_name_of_its_own_that_mlflow_takes(categories: list[str]) -> None:
+    places = [f"mmbench/dev/upstream/none/circular_accuracy/{category}" for category in categories]
+    names = contents.metric_names(places)
+    assert len(set(names)) == len(places)
+    for name in names:
+        _validate_metric_name(name)
+        assert len(name) <= 250
+
+
+@given(st.text(alphabet="abcAB12 ._-", min_size=1, max_size=30).filter(lambda text: text.strip(" .")))
+def test_a_harmless_category_keeps_its_name(category: str) -> None:
+    place = f"mmbench/dev/upstream/none/circular_accuracy/{category.strip(' .')}"
+    assert contents.metric_names([place, "x+y"]) == [place, "x_y"]
 
 
 def test_tracking_again_changes_nothing(params: Params) -> None:
@@ -130,6 +201,15 @@ def test_other_params_make_new_runs_and_the_old_ones_are_no_longer_current(param
     assert current.isdisjoint(first)
     track(params, reports=Path("reports"))
     assert {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"} == first
+
+
+def test_another_benchmark_completes_the_runs_that_are_there(params: Params) -> None:
+    listed = params.evaluate.benchmarks
+    fewer = params.evaluate.model_copy(update={"benchmarks": listed[:-1]})
+    track(params.model_copy(update={"evaluate": fewer}), reports=Path("reports"))
+    before = {run.info.run_id for run in _runs()}
+    track(params, reports=Path("reports"))
+    assert {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"} == before
 
 
 def test_other_numbers_of_the_same_configuration_replace_its_run(params: Params) -> None:
@@ -205,5 +285,5 @@ def test_a_metrics_points_beyond_one_batch_all_arrive(params: Params) -> None:
     points = [(step, float(step)) for step in range(2100)]
     store = Store.connect()
     content = Content(metrics={"loss": points}, data=[Data("d", "0" * 36, "x", "training")])
-    write(store, params, BACKBONE, "train", content, parent=None)
+    write(store, Results(params, BACKBONE), "train", content, parent=None)
     assert _history("train", "loss") == points

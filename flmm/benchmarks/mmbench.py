@@ -3,10 +3,10 @@
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from flmm.data.question import Question
-from flmm.evaluation import metrics
+from flmm.benchmarks import metrics
+from flmm.benchmarks.base import ANSWERS_EQUAL, Asked, Benchmark, Columns, Headline, Metric
+from flmm.heads.names import ATTACHED
 
 _REQUEST = "Answer with the option's letter from the given choices directly."
 # A letter alone, or marked as one in front of other words: "B", "b.", "(B)"; "B. red", "(B) red".
@@ -23,11 +23,13 @@ _REFUSALS = (
     "without the image provided",
     "cannot determine the answer",
 )
-# "A" where a sentence begins or after "is", in front of a word: an article, unless the word says something of it.
-_ARTICLE = re.compile(r"(?:^|[.!?:\n]|\bis)\s*\**A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor)\b)\w")
+# "A" where a sentence begins, in front of a word: an article, unless the word says something of option A.
+_A = r"A[ \t]+(?!(?:is|was|because|since|as|seems|or|and|nor|[A-Z])\b)(?=\w)"
+_OPENING = re.compile(rf"\W*(?:(?i:(?:the )?(?:\w+ )?answer(?: is)?)\s*:?\s*\**)?{_A}")
+_LATER = re.compile(rf"(?<=[.!?:\n])(\s*){_A}")
 
 
-def prompt(question: Question) -> str:
+def prompt(question: Asked) -> str:
     """The user text in LLaVA-1.5's wording: hint if there is one, question, lettered options, request."""
     options = [f"{letter}. {option}" for letter, option in _choices(question.options).items()]
     return "\n".join([*([question.hint] if question.hint else []), question.text, *options, _REQUEST])
@@ -52,28 +54,37 @@ def option_letter(answer: str, options: Sequence[str]) -> str | None:
         return same[0]
     before = _BEFORE_TEXT.fullmatch(text)
     marked = (before[1] or before[2]) if before else None
-    if marked:
+    if marked and not _named(text, choices) - {marked}:
         return marked if marked in choices else None
     return _spoken(text, choices)
 
 
 def _spoken(text: str, choices: Mapping[str, str]) -> str | None:
     """The letter of an answer in a sentence, by VLMEvalKit's rules."""
-    article = _ARTICLE.search(text)
-    without = text if article is None else text[: article.end() - 1].rstrip()[:-1] + text[article.end() - 1 :]
-    words = without.translate(_BLANKS).split()
-    named = [letter for letter in choices if letter in words]
+    stated = _STATED.search(text)
+    letter = stated[1] if stated and stated[1] in choices else None
+    if _OPENING.match(text):
+        return letter if letter != "A" else None
+    named, words = sorted(_named(text, choices)), _words(text)
     if len(named) == 1 and words.index(named[0]) >= len(words) - _LAST_WORDS:
         return named[0]
     if not named and "Z" in words:  # upstream's letter for none of them
         return None
-    stated = _STATED.search(text)
-    if stated and article is None and stated[1].upper() in choices:
-        return stated[1].upper()
-    if article is not None or len(text) > 2 * sum(map(len, choices.values())):
-        return None
+    if letter:
+        return letter
     held = [letter for letter, option in choices.items() if option.lower() in text.lower()]
-    return held[0] if len(held) == 1 else None
+    short = len(text) <= 2 * sum(map(len, choices.values()))
+    return held[0] if short and len(held) == 1 else None
+
+
+def _named(text: str, choices: Mapping[str, str]) -> set[str]:
+    """The letters of options among an answer's words."""
+    return set(_words(text)) & set(choices)
+
+
+def _words(text: str) -> list[str]:
+    """An answer's words without the signs around them, and without articles that begin its sentences."""
+    return _LATER.sub(r"\1", text).translate(_BLANKS).split()
 
 
 def _choices(options: Sequence[str]) -> dict[str, str]:
@@ -85,22 +96,44 @@ def _plain(text: str) -> str:
     return text.strip().removesuffix(".").casefold()
 
 
-def scores(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, float]:
-    """circular_accuracy, overall and ``circular_accuracy/<category>``, and plain_accuracy, as fractions.
+def count(columns: Columns, protocol: str) -> dict[str, float]:
+    """circular_accuracy, overall and ``circular_accuracy/<category>``, and plain_accuracy, as fractions, of one split.
 
-    ``rows``: one split of the answers table; ``column``: ``answer_plain`` or ``answer_attached``. Plain
-    accuracy counts every row as a question. A question's category is that of its group's first row
-    (``vlmeval/dataset/utils/multiple_choice.py`` of VLMEvalKit).
+    Plain accuracy counts every row as a question. A question's category is that of the first of its rotations that has
+    one (``vlmeval/dataset/utils/multiple_choice.py`` of VLMEvalKit takes the first row's); a question without any
+    counts in the overall numbers only.
     """
-    correct = [option_letter(row[column], row["options"]) == row["label"] for row in rows]
-    groups = [row["group"] for row in rows]
+    answered = zip(columns["answer"], columns["options"], columns["label"], strict=True)
+    correct = [option_letter(answer, options) == label for answer, options, label in answered]
+    groups = list(columns["group"])
     category: dict[str, str] = {}
-    for row in rows:
-        category.setdefault(row["group"], row["category"])
+    for group, name in zip(groups, columns["category"], strict=True):
+        if name and name.strip():
+            category.setdefault(group, name.strip())
     found = {"circular_accuracy": metrics.circular_accuracy(groups, correct)}
     for name in sorted(set(category.values())):
-        members = [index for index, group in enumerate(groups) if category[group] == name]
+        members = [index for index, group in enumerate(groups) if category.get(group) == name]
         found[f"circular_accuracy/{name}"] = metrics.circular_accuracy(
             [groups[index] for index in members], [correct[index] for index in members]
         )
     return {**found, "plain_accuracy": sum(correct) / len(correct)}
+
+
+BENCHMARK = Benchmark(
+    name="mmbench",
+    title="MMBench",
+    reader="mmbench",
+    datasets={"mmbench": "MMBench"},
+    splits=("dev",),
+    words="asked",
+    protocols=("upstream",),
+    metrics=(
+        Metric("circular_accuracy", "fraction", "circular accuracy"),
+        Metric("plain_accuracy", "fraction", "plain accuracy"),
+        ANSWERS_EQUAL,
+    ),
+    headline=Headline("circular_accuracy", "upstream", ATTACHED),
+    count=count,
+    prompt=prompt,
+    place=2,
+)

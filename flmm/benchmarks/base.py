@@ -1,0 +1,147 @@
+"""What a benchmark is, and how the package finds them: every module of ``flmm.benchmarks`` with a ``BENCHMARK``."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Protocol
+
+from flmm.errors import InputError
+
+Columns = Mapping[str, Any]  # name -> one value per row: a NumPy array (masks) or a list (answers)
+Words = Literal["spoken", "answered", "asked"]
+_NO_BENCHMARKS = ("base", "metrics")  # modules of the package that hold none
+
+
+class Asked(Protocol):
+    """A question as its upstream file has it (``flmm.data.question.Question``), or ``Short``."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def hint(self) -> str: ...
+
+    @property
+    def options(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class Short:
+    """A question that is its text and nothing else."""
+
+    text: str
+    hint: str = ""
+    options: tuple[str, ...] = ()
+
+
+def short_answer(question: Asked) -> str:
+    """The user text in the wording in which LLaVA-1.5 is asked short questions."""
+    return f"{question.text}\nAnswer the question using a single word or phrase."
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of a benchmark. ``unit``: percent (0-100) or fraction (0-1), as the literature prints it.
+
+    A metric that exists per category is recorded as ``<name>/<category>``.
+    """
+
+    name: str
+    unit: Literal["percent", "fraction"]
+    label: str = ""  # where the name is no heading
+
+
+# What every benchmark of questions reports besides its own numbers (``flmm.evaluation.count``).
+ANSWERS_EQUAL = Metric("answers_equal", "fraction", "answers equal")
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one number that stands for a benchmark."""
+
+    metric: str
+    protocol: str
+    head: str
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark: where its data comes from, how its words come about, how it is counted, what people read.
+
+    ``reader``: the reader of its data sets in params.yaml. ``datasets``: what those with a name of their own are called
+    (in the order of tables). ``splits``: their order.
+    ``words``: ``spoken`` (an LMM is made to say them by `extract`), ``answered`` (the LMM answers a question, and its
+    answer is grounded) or ``asked`` (the LMM answers, and there are no masks).
+    ``protocols``: in the order of tables; those of spoken words also have to be in ``evaluate.protocols``.
+    ``count``: the metrics of the rows of one data set, split, protocol and head. Columns of masks: ``iou``,
+    ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers: ``answer``,
+    ``label``, ``options``, ``group``, ``category``.
+    ``prompt``: what the LMM is asked; nothing is, where words are spoken.
+    ``notes``: per protocol a sentence for the report's tables. ``averaged``: a table of answers also shows the mean of
+    a data set's splits. ``place``: among benchmarks with the same ``words``, the smaller one comes first.
+    """
+
+    name: str
+    title: str
+    reader: str
+    datasets: Mapping[str, str]
+    splits: tuple[str, ...]
+    words: Words
+    protocols: tuple[str, ...]
+    metrics: tuple[Metric, ...]
+    headline: Headline
+    count: Callable[[Columns, str], dict[str, float]]
+    prompt: Callable[[Asked], str] = short_answer
+    notes: Mapping[str, str] = field(default_factory=dict)
+    averaged: bool = False
+    place: int = 100
+
+    def counted(self, protocols: Sequence[str]) -> list[str]:
+        """The protocols under which it is counted where params.yaml asks for ``protocols`` of spoken words."""
+        if self.words != "spoken":
+            return list(self.protocols)
+        return [protocol for protocol in protocols if protocol in self.protocols]
+
+
+def names() -> list[str]:
+    """Every benchmark's name, by its file; nothing is imported."""
+    package = importlib.import_module("flmm.benchmarks")
+    found = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in found if name not in _NO_BENCHMARKS)
+
+
+def benchmark(name: str) -> Benchmark:
+    """The benchmark of that name.
+
+    Raises:
+        InputError: there is none (lists those that there are), or its file holds another one.
+    """
+    if name not in names():
+        raise InputError(f"unknown benchmark {name!r}; there are: {', '.join(names())}")
+    found = getattr(importlib.import_module(f"flmm.benchmarks.{name}"), "BENCHMARK", None)
+    if not isinstance(found, Benchmark) or found.name != name:
+        raise InputError(f"flmm/benchmarks/{name}.py: holds no BENCHMARK of the name {name!r}")
+    return found
+
+
+def benchmarks() -> list[Benchmark]:
+    """All of them, in the order of tables: spoken words, answered questions, questions without masks."""
+    order = {"spoken": 0, "answered": 1, "asked": 2}
+    return sorted(map(benchmark, names()), key=lambda each: (order[each.words], each.place, each.name))
+
+
+@cache
+def _datasets(_: tuple[str, ...]) -> dict[str, str]:
+    return {dataset: each.name for each in benchmarks() for dataset in each.datasets}
+
+
+def of_dataset(dataset: str) -> Benchmark | None:
+    """The benchmark of a data set: the one that lists it, else the one whose data set's name it begins with.
+
+    So ``refcoco_mini`` is counted in tables like ``refcoco``. None where there is no such benchmark.
+    """
+    known = _datasets(tuple(names()))
+    fitting = [name for name in known if dataset == name or dataset.startswith(name)]
+    return benchmark(known[max(fitting, key=len)]) if fitting else None

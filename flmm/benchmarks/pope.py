@@ -1,0 +1,52 @@
+"""POPE: is there a …? Yes or no, scored by the upstream rule."""
+
+from flmm.benchmarks import metrics
+from flmm.benchmarks.base import ANSWERS_EQUAL, Benchmark, Columns, Headline, Metric, short_answer
+from flmm.heads.names import ATTACHED
+
+_NO = {"No", "not", "no"}
+
+
+def says_yes(answer: str) -> bool:
+    """Upstream's reading of an answer (``evaluate.py`` of AoiDragon/POPE).
+
+    Of the text before the first full stop, commas removed, split at single spaces: no if a word is ``No``,
+    ``not`` or ``no``, else yes. So an empty or evasive answer, and "NO", count as yes.
+    """
+    words = answer.split(".")[0].replace(",", "").split(" ")
+    return not _NO.intersection(words)
+
+
+def count(columns: Columns, protocol: str) -> dict[str, float]:
+    """accuracy, precision, recall, F1 and yes_ratio, as fractions, of the answers of one split.
+
+    A label other than ``no`` is yes, as upstream.
+    """
+    return metrics.binary_scores(
+        [says_yes(answer) for answer in columns["answer"]], [label != "no" for label in columns["label"]]
+    )
+
+
+BENCHMARK = Benchmark(
+    name="pope",
+    title="POPE",
+    reader="pope",
+    datasets={"pope": "POPE"},
+    splits=("random", "popular", "adversarial"),
+    words="asked",
+    protocols=("upstream",),
+    metrics=(
+        Metric("accuracy", "fraction"),
+        Metric("precision", "fraction"),
+        Metric("recall", "fraction"),
+        Metric("F1", "fraction"),
+        Metric("yes_ratio", "fraction", "yes ratio"),
+        ANSWERS_EQUAL,
+    ),
+    headline=Headline("accuracy", "upstream", ATTACHED),
+    count=count,
+    prompt=short_answer,
+    notes={"upstream": "POPE: a guess scores 0.5."},
+    averaged=True,
+    place=1,
+)

@@ -1,0 +1,105 @@
+"""The step ``count``: from the tables of one backbone's predictions and answers to its records, in seconds.
+
+No model is loaded, and neither torch nor transformers is imported: a metric can change without a GPU at hand.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from flmm.benchmarks import Benchmark, benchmark
+from flmm.benchmarks.base import ANSWERS_EQUAL, Columns
+from flmm.evaluation.records import Record
+from flmm.evaluation.tables import ANSWERS, PREDICTIONS
+from flmm.files import read_table, write_json
+from flmm.heads.names import ATTACHED, PLAIN
+from flmm.params import Params
+
+_KEY = ("dataset", "split", "protocol", "head")
+_MASK_COLUMNS = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
+_ANSWER_COLUMNS = ("label", "options", "group", "category")
+_ANSWERED_BY = {PLAIN: "answer_plain", ATTACHED: "answer_attached"}
+_TOKENS = ("tokens_plain", "tokens_attached")
+
+
+def count(params: Params, backbone: str, tables: Mapping[str, Path], out: Path) -> None:
+    """Write ``out/metrics.json``: flat records of every benchmark whose folder of tables is given.
+
+    ``tables``: by benchmark the folder that `evaluate` wrote.
+
+    Raises:
+        InputError: a table is absent or damaged, or a benchmark is unknown.
+    """
+    records: list[Record] = []
+    for name, folder in tables.items():
+        chosen = benchmark(name)
+        if chosen.words == "asked":
+            columns = [*_KEY[:2], *_ANSWER_COLUMNS, *_ANSWERED_BY.values(), *_TOKENS]
+            table = read_table(folder / ANSWERS, columns=columns)
+            records += answer_records(chosen, table, suite=params.suite, backbone=backbone)
+        else:
+            table = read_table(folder / PREDICTIONS, columns=list(_MASK_COLUMNS))
+            protocols = chosen.counted(params.evaluate.protocols)
+            records += mask_records(chosen, table, suite=params.suite, backbone=backbone, protocols=protocols)
+    write_json(out / "metrics.json", [record.model_dump() for record in records])
+
+
+def mask_records(
+    chosen: Benchmark, table: pa.Table, *, suite: str, backbone: str, protocols: Sequence[str]
+) -> list[Record]:
+    """Records of every (dataset, split, protocol, head) of a predictions table; protocols are never pooled.
+
+    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them.
+    """
+    columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _MASK_COLUMNS}
+    records: list[Record] = []
+    for dataset, split, spoken, head in sorted(set(zip(*(columns[name] for name in _KEY), strict=True))):
+        wanted = np.ones(table.num_rows, dtype=bool)
+        for name, value in zip(_KEY, (dataset, split, spoken, head), strict=True):
+            wanted &= columns[name] == value
+        rows = {name: column[wanted] for name, column in columns.items()}
+        for protocol in _counted_as(spoken, protocols):
+            values = chosen.count(rows, protocol)
+            records += records_of(
+                values, suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split, protocol=protocol
+            )  # fmt: skip
+    return records
+
+
+def answer_records(chosen: Benchmark, table: pa.Table, *, suite: str, backbone: str) -> list[Record]:
+    """Records of every data set and split of an answers table: the plain LMM, and the LMM with the head attached.
+
+    ``answers_equal``: share of answers that are the same tokens without and with the head.
+    """
+    records: list[Record] = []
+    rows = table.to_pylist()
+    for dataset, split in sorted({(row["dataset"], row["split"]) for row in rows}):
+        mine = [row for row in rows if (row["dataset"], row["split"]) == (dataset, split)]
+        same = sum(row[_TOKENS[0]] == row[_TOKENS[1]] for row in mine)
+        for head, column in _ANSWERED_BY.items():
+            columns = answer_columns(mine, [row[column] for row in mine])
+            for protocol in chosen.protocols:
+                values = chosen.count(columns, protocol)
+                if head == ATTACHED:
+                    values[ANSWERS_EQUAL.name] = same / len(mine)
+                records += records_of(
+                    values, suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
+                    protocol=protocol,
+                )  # fmt: skip
+    return records
+
+
+def answer_columns(rows: Sequence[Mapping[str, object]], answers: Sequence[str]) -> Columns:
+    """What a benchmark of questions counts: their columns, and one answer each."""
+    return {"answer": list(answers)} | {name: [row[name] for row in rows] for name in _ANSWER_COLUMNS}
+
+
+def records_of(values: Mapping[str, float], **place: str) -> list[Record]:
+    """A record for each metric; ``place``: the other fields."""
+    return [Record(metric=metric, value=float(value), **place) for metric, value in values.items()]
+
+
+def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:
+    return protocols if spoken == "both" else [protocol for protocol in protocols if protocol == spoken]

@@ -1,0 +1,57 @@
+"""The tables between predicting and counting: their files, their columns, and the two names in a part."""
+
+import pyarrow as pa
+
+PREDICTIONS, ANSWERS = "predictions.parquet", "answers.parquet"
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("answer_id", pa.string()),
+        ("phrase", pa.int32()),  # position in the answer; a narrative may mention one target twice
+        ("target_id", pa.string()),
+        ("text", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        # "paper", "standard", "both" where these two speak the same answers and only count differently (PNG), or
+        # "answer-then-ground"
+        ("protocol", pa.string()),
+        ("head", pa.string()),
+        ("archive", pa.string()),
+        ("image", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("iou", pa.float64()),
+        ("intersection", pa.int64()),
+        ("area_union", pa.int64()),
+        ("rle", pa.string()),
+        ("rle_truth", pa.string()),
+        ("is_thing", pa.bool_()),
+        ("is_plural", pa.bool_()),
+        ("category", pa.string()),
+    ]
+)
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("group", pa.string()),
+        ("category", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("text", pa.string()),
+        ("options", pa.list_(pa.string())),
+        ("label", pa.string()),
+        ("answer_plain", pa.string()),
+        ("answer_attached", pa.string()),
+        ("tokens_plain", pa.list_(pa.int64())),
+        ("tokens_attached", pa.list_(pa.int64())),
+        ("masks", pa.int32()),  # made by the attached head from the answer's tokens
+    ]
+)
+
+
+def dataset_and_split(part: str) -> tuple[str, str]:
+    """The two names in ``<dataset>-<split>``; a split's name has no hyphen."""
+    dataset, _, split = part.rpartition("-")
+    return dataset, split
