@@ -33,17 +33,8 @@ PARAMS: dict[str, tuple[str, ...]] = {
 # Files and folders of source code; a folder stands for every file below it (templates count).
 SOURCES: dict[str, tuple[str, ...]] = {
     "generate": (
-        "flmm/shapes/drawing.py",
-        "flmm/shapes/expressions.py",
-        "flmm/shapes/mirror.py",
-        "flmm/shapes/mirror_panoptic.py",
-        "flmm/shapes/mirror_questions.py",
-        "flmm/shapes/mirror_reasoning.py",
-        "flmm/shapes/mirror_refcoco.py",
-        "flmm/shapes/narratives.py",
-        "flmm/shapes/photographs.py",
-        "flmm/shapes/questions.py",
-        "flmm/shapes/scenes.py",
+        "flmm/shapes/mirror",
+        "flmm/shapes/world",
     ),
     "download": ("flmm/data/download.py", "flmm/data/transfer.py"),
     "prepare": ("flmm/data",),
