@@ -93,6 +93,7 @@ PLUMBING = (
     "flmm/device.py",
     "flmm/errors.py",
     "flmm/files.py",
+    "flmm/git.py",
     "flmm/keys.py",
     "flmm/params.py",
     "flmm/paths.py",

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from flmm.protocols import GROUNDING_PROMPT
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.expressions import Expression, matching, referring_expressions
 from flmm.shapes.world.narratives import Piece, narrative
@@ -28,7 +29,7 @@ from flmm.shapes.world.questions import (
     short_question,
 )
 from flmm.shapes.world.scenes import COLOURS, Scene, Thing
-from recipes.language import COLUMNS, DESCRIBE, ROWS, Turn, describe_turn
+from recipes.language import COLUMNS, ROWS, Turn, describe_turn
 
 NONE = "none"
 
@@ -143,7 +144,7 @@ def pointing_turn(scene: Scene, drawn: Sequence[Expression], rng: random.Random)
     texts = [f"the {e.text}" if rng.random() < 0.4 else e.text for e in drawn]
     regions = [region for e in drawn for region in (scene.things[e.thing].mask, None)]
     return Turn(
-        DESCRIBE,
+        GROUNDING_PROMPT,
         tuple(piece for text in texts for piece in (text, ".")),
         "point",
         dotted=True,
@@ -156,7 +157,7 @@ def story_turn(scene: Scene, rng: random.Random) -> Turn:
     """A narrative; behind each of its phrases the model has to point."""
     pieces = narrative(scene, rng)
     return Turn(
-        DESCRIBE,
+        GROUNDING_PROMPT,
         tuple(piece.text for piece in pieces),
         "point in a story",
         learnt=(False,) * len(pieces),
@@ -199,7 +200,7 @@ def _drawn(scene: Scene, rng: random.Random, hard: bool) -> Expression:
 def _told(expression: Expression, told: list[str], rng: random.Random) -> Turn:
     text = f"the {expression.text}" if rng.random() < 0.4 else expression.text
     learnt = (False, *(True for _ in told))
-    return Turn(DESCRIBE, (text, *told), f"refer {expression.kind}", learnt=learnt)
+    return Turn(GROUNDING_PROMPT, (text, *told), f"refer {expression.kind}", learnt=learnt)
 
 
 def _noun(text: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from flmm.protocols import GROUNDING_PROMPT
 from flmm.shapes.world.expressions import sample_expressions
 from flmm.shapes.world.narratives import narrative
 from flmm.shapes.world.questions import (
@@ -23,7 +24,6 @@ from flmm.shapes.world.questions import (
 )
 from flmm.shapes.world.scenes import Scene, make_scene, scene_seed
 
-DESCRIBE = "Please give me a description of the image."
 # Location tokens: tenths of the padded square's width from the left, and of its height from the top.
 COLUMNS, ROWS = "0123456789", "abcdefghij"
 LOCATIONS = frozenset(COLUMNS + ROWS)
@@ -53,15 +53,17 @@ class Turn:
 def describe_turn(scene: Scene, rng: random.Random) -> Turn:
     """A narrative, or referring expressions each followed by a full stop."""
     if rng.random() < 0.5:
-        return Turn(DESCRIBE, tuple(piece.text for piece in narrative(scene, rng)), "describe")
+        return Turn(GROUNDING_PROMPT, tuple(piece.text for piece in narrative(scene, rng)), "describe")
     order = list(range(len(scene.things)))
     rng.shuffle(order)
     if rng.random() < 0.4:
         order = order[:1]
     texts = [e.text for i in order for e in sample_expressions(scene, i, rng, 1)]
     if not texts:
-        return Turn(DESCRIBE, tuple(piece.text for piece in narrative(scene, rng)), "describe")
-    return Turn(DESCRIBE, tuple(text for name in texts for text in (name, ".")), "describe", dotted=True)
+        return Turn(GROUNDING_PROMPT, tuple(piece.text for piece in narrative(scene, rng)), "describe")
+    return Turn(
+        GROUNDING_PROMPT, tuple(text for name in texts for text in (name, ".")), "describe", dotted=True
+    )
 
 
 def existence_turn(scene: Scene, rng: random.Random, present: bool) -> Turn:
