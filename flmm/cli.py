@@ -18,7 +18,7 @@ from flmm.errors import InputError, StepError
 from flmm.shapes.cli import app as shapes
 from flmm.tools import app as tools
 
-# Set before mlflow or dvc is imported, and inherited by their own processes (DESIGN, section 8).
+# Set before mlflow or dvc is imported, and inherited by their own processes.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("DVC_NO_ANALYTICS", "true")

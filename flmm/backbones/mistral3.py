@@ -21,7 +21,6 @@ class Mistral3(TransformersBackbone):
     model_types = frozenset({"mistral3"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         height, width = (int(side) for side in inputs["image_sizes"][0])

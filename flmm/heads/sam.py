@@ -87,24 +87,21 @@ class SamSegmenter(Segmenter):
         return cls(sam)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
-        """See ``Segmenter.to``; only the image encoder takes another precision."""
+        """Only the image encoder takes another precision."""
         self.model.to(device)
         if dtype is not None:
             self.model.image_encoder.to(dtype)
         return self
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """See ``Segmenter.preprocess``."""
         return preprocess(self.model, picture)
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See ``Segmenter.encode``."""
         encoder = self.model.image_encoder
         embeddings: torch.Tensor = encoder(pixels.to(next(encoder.parameters()).dtype))
         return embeddings
 
     def refiner(self) -> SamRefiner:
-        """See ``Segmenter.refiner``."""
         return SamRefiner(
             prompt_encoder=copy.deepcopy(self.model.prompt_encoder).requires_grad_(True),
             mask_decoder=copy.deepcopy(self.model.mask_decoder).requires_grad_(True),

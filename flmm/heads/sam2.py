@@ -67,12 +67,11 @@ class Sam2Segmenter(Segmenter):
         return cls(model)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
-        """See ``Segmenter.to``; the whole model takes the precision, a refiner's copy does not."""
+        """The whole model takes the precision, a refiner's copy does not."""
         self.model.to(device=device, dtype=dtype)
         return self
 
     def preprocess(self, picture: Picture) -> torch.Tensor:
-        """See ``Segmenter.preprocess``."""
         image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         square = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BILINEAR)
         pixels = (
@@ -82,12 +81,10 @@ class Sam2Segmenter(Segmenter):
         return ((pixels - mean) / deviation)[None]
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See ``Segmenter.encode``."""
         fine, middle, coarse = self.model.get_image_embeddings(pixels.to(self.model.dtype))
         return fold([coarse, middle, fine])
 
     def refiner(self) -> SamRefiner:
-        """See ``Segmenter.refiner``."""
         model = copy.deepcopy(self.model).float()
         encoder = Sam2PromptEncoder(model.prompt_encoder, model.shared_image_embedding, self.channels)
         decoder = Sam2MaskDecoder(model.mask_decoder)

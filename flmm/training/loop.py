@@ -1,4 +1,4 @@
-"""``flmm train``: build a head, train it on one backbone's cached attention, write it (DESIGN 1.6)."""
+"""``flmm train``: build a head, train it on one backbone's cached attention, write it."""
 
 import json
 import time
