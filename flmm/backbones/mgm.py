@@ -68,8 +68,8 @@ _STAGE = {
 class MGM(TransformersBackbone):
     """``MGMForConditionalGeneration`` with Vicuna (7B, 7B-HD) or Gemma (2B).
 
-    docs/families.md, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse) and
-    the tiles' as one (fine).
+    docs/families.md, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse)
+    and the tiles' as one (fine).
     """
 
     model_types = frozenset()
