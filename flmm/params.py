@@ -1,6 +1,6 @@
 """The typed ``params.yaml``: read once, checked whole, before any step starts. No default lives here."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -11,6 +11,9 @@ from flmm.errors import InputError
 PositiveInt = Annotated[int, Field(gt=0)]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+
+# Sections of which every suite has some values of its own.
+BY_SUITE = ("extract", "train")
 
 
 class Section(BaseModel):
@@ -26,6 +29,7 @@ class Download(Section):
 
 class Prepare(Section):
     exclude_evaluation_images: bool
+    exclude: list[str]
 
 
 class Extract(Section):
@@ -63,20 +67,22 @@ class Train(Section):
     workers: Annotated[int, Field(ge=0)]
 
 
-class Localization(Section):
-    """The training-free baseline: how many heads, chosen on how many training phrases."""
+class Select(Section):
+    """The baseline without training: how many attention heads, chosen on how many training phrases."""
 
     heads: PositiveInt
     phrases: PositiveInt
 
 
 class Evaluate(Section):
-    benchmarks: list[Literal["res", "png", "reasonseg", "viscot", "pope", "mmbench"]]
+    benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
-    localization: Localization
-    overlays: Annotated[int, Field(ge=0)]
     max_new_tokens: PositiveInt
     device: Device
+
+
+class Overlays(Section):
+    pictures: Annotated[int, Field(ge=0)]
 
 
 class Report(Section):
@@ -107,9 +113,12 @@ class Source(Section):
 
 
 class Dataset(Section):
-    reader: Literal["refcoco", "png", "reasonseg", "viscot"]
-    refs: str | None
+    """One dataset: the reader of its files (a module of ``flmm/data``) and its splits; a part is one split."""
+
+    reader: str
     splits: list[str]
+    # RefCOCO's alone: which file of referring expressions.
+    refs: str | None = None
 
 
 class Suite(Section):
@@ -121,6 +130,13 @@ class Suite(Section):
     train: dict[str, Any]
 
 
+class PublishedHead(Section):
+    """A head from elsewhere, which is imported instead of training one."""
+
+    url: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class BackboneEntry(Section):
     """One frozen LMM: its family's file under ``flmm/backbones`` and where its weights are."""
 
@@ -129,10 +145,11 @@ class BackboneEntry(Section):
     model: str
     revision: str | None
     trust_remote_code: bool
+    head: PublishedHead | None = None
 
 
 class Params(Section):
-    """The whole file, with the suite's replacements applied to ``extract`` and ``train``."""
+    """The whole file; ``extract`` and ``train`` hold the active suite's own values, too."""
 
     suite: Literal["shapes", "paper"]
     backbones: Annotated[list[str], Field(min_length=1)]
@@ -142,7 +159,9 @@ class Params(Section):
     extract: Extract
     embed: Embed
     train: Train
+    select: Select
     evaluate: Evaluate
+    overlays: Overlays
     report: Report
     suites: dict[Literal["shapes", "paper"], Suite]
     catalogue: dict[str, BackboneEntry]
@@ -163,6 +182,21 @@ class Params(Section):
     def active(self) -> Suite:
         """The suite that runs."""
         return self.suites[self.suite]
+
+    def head_source(self, backbone: str) -> str | None:
+        """The name under which a backbone's published head is downloaded; None where a head is trained."""
+        head = self.catalogue[backbone].head
+        return None if head is None else f"{backbone}-head{PurePosixPath(head.url).suffix}"
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Every upstream file that the suite knows, the published heads of its backbones included."""
+        heads = {
+            name: Source(url=entry.url, bytes=None, sha256=entry.sha256)
+            for backbone in self.backbones
+            if (name := self.head_source(backbone)) and (entry := self.catalogue[backbone].head)
+        }
+        return {**self.active.sources, **heads}
 
 
 def load_params(
@@ -203,7 +237,7 @@ def _suite(entry: Any) -> Any:
 def parse_params(raw: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
     """Check an already parsed mapping; see ``load_params``."""
     try:
-        return Params.model_validate(_with_replacements(raw))
+        return Params.model_validate(_with_values_of_the_suite(raw, path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -213,13 +247,25 @@ def parse_params(raw: dict[str, Any], path: Path = Path("params.yaml")) -> Param
         raise InputError(f"{path}: {key + ': ' if key else ''}{message}{given}{more}") from error
 
 
-def _with_replacements(raw: dict[str, Any]) -> dict[str, Any]:
-    """Put ``suites.<suite>.<section>`` over ``<section>``, one level into nested mappings."""
-    suite = raw.get("suites", {})
-    suite = suite.get(raw.get("suite"), {}) if isinstance(suite, dict) else {}
+def _with_values_of_the_suite(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Each section with the values that only the active suite has.
+
+    Raises:
+        InputError: a value stands in the section and in a suite, so that one of the two would have no effect.
+    """
+    suites = raw.get("suites")
     merged = dict(raw)
-    for section in ("extract", "train"):
-        extra = suite.get(section) if isinstance(suite, dict) else None
-        if isinstance(extra, dict) and isinstance(raw.get(section), dict):
-            merged[section] = {**raw[section], **extra}
+    for section in BY_SUITE:
+        common = raw.get(section)
+        for name, suite in suites.items() if isinstance(suites, dict) else ():
+            own = suite.get(section) if isinstance(suite, dict) else None
+            if not isinstance(own, dict) or not isinstance(common, dict):
+                continue
+            if twice := sorted(set(common) & set(own)):
+                raise InputError(
+                    f"{path}: {section}.{twice[0]} is also in suites.{name}.{section}; a value has one place: "
+                    "delete one of the two"
+                )
+            if name == raw.get("suite"):
+                merged[section] = {**common, **own}
     return merged

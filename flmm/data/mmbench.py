@@ -17,7 +17,9 @@ from typing import Any
 from flmm.data.archives import read_file
 from flmm.data.images import decode_image
 from flmm.data.question import Question
+from flmm.data.readers import Files
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 ROTATION = 1_000_000
 LETTERS = tuple(string.ascii_uppercase)
@@ -147,3 +149,25 @@ def _question(index: int, row: dict[str, str], picture: bytes, where: str) -> Qu
         image="",
         image_bytes=picture,
     )
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """One table with pictures."""
+    return Files((file_of(split),), ())
+
+
+def read(raw: Path, name: str, split: str) -> list[Question]:
+    """The questions of a split: ``dev``, ``dev_v11``, ``dev_cn`` or ``dev_cn_v11``."""
+    return read_mmbench(raw, file_of(split))
+
+
+def file_of(split: str) -> str:
+    """The upstream file of a split; English is the language where none is named.
+
+    Raises:
+        InputError: no split of MMBench's development set.
+    """
+    match = re.fullmatch(r"dev(_cn)?(_v11)?", split)
+    if match is None:
+        raise InputError(f"params.yaml: mmbench has no split {split!r}: there are dev, dev_v11, dev_cn and dev_cn_v11")
+    return f"MMBench_DEV_{'CN' if match[1] else 'EN'}{'_V11' if match[2] else ''}.tsv"

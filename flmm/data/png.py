@@ -15,10 +15,11 @@ from pydantic import TypeAdapter
 
 from flmm.data.archives import find_tree, read_file
 from flmm.data.coco import Panoptic, segment_union
-from flmm.data.readers import EVALUATION_IMAGE, NO_TARGET, NO_WORDS, NOT_A_NOUN, ZERO_AREA, GroundingReader
+from flmm.data.readers import EVALUATION_IMAGE, NO_TARGET, NO_WORDS, NOT_A_NOUN, ZERO_AREA, Files, GroundingReader
 from flmm.data.sample import Piece, Sample, Target, encode_rle
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 PANOPTIC_ARCHIVE = "panoptic_annotations_trainval2017"
 
@@ -130,3 +131,13 @@ def _target(
         is_thing=category.isthing,
         is_plural=segment.plural,
     )
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """The narratives, COCO's panoptic annotations, and the split's photographs."""
+    return Files((f"png_coco_{split}2017.json", f"{PANOPTIC_ARCHIVE}.zip"), (f"{split}2017.zip",))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> PNG:
+    """A reader of ``<raw>``; files are opened when a split is asked for."""
+    return PNG(raw, name)

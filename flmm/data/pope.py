@@ -9,8 +9,10 @@ from pydantic import TypeAdapter
 from flmm.data.archives import read_file
 from flmm.data.images import archive_of
 from flmm.data.question import Question
+from flmm.data.readers import Files
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,13 @@ def read_pope(raw: Path, file: str) -> list[Question]:
     if not questions:
         raise InputError(f"{path}: holds no question")
     return list(questions.values())
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """The questions of one kind of negatives; all photographs are of COCO's val2014."""
+    return Files((f"coco_pope_{split}.json",), ("val2014.zip",))
+
+
+def read(raw: Path, name: str, split: str) -> list[Question]:
+    """The questions of a split (``random``, ``popular`` or ``adversarial``)."""
+    return read_pope(raw, f"coco_pope_{split}.json")

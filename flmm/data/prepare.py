@@ -1,7 +1,7 @@
-"""Upstream files in, Parquet out: samples or questions per part, and a summary of what was left out."""
+"""Upstream files in, Parquet out: the samples or questions of one part, and a count of what was left out."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -9,114 +9,90 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.progress import Progress
 
-from flmm.data.mmbench import read_mmbench
-from flmm.data.png import PNG
-from flmm.data.pope import read_pope
+from flmm.data.datasets import reader
 from flmm.data.question import Question, write_questions
-from flmm.data.readers import EVALUATION_IMAGE, GroundingReader
-from flmm.data.reasonseg import ReasonSeg
-from flmm.data.refcoco import RefCOCO
+from flmm.data.readers import EVALUATION_IMAGE, EXCLUDED, GroundingReader
 from flmm.data.sample import SAMPLE_SCHEMA, Sample
-from flmm.data.viscot import VisualCoT
 from flmm.errors import InputError
-from flmm.files import atomic_path, sha256_file, write_json
-from flmm.params import Dataset, Params
-from flmm.paths import question_part
+from flmm.files import atomic_path, read_table, sha256_file, write_json
+from flmm.params import Params
 from flmm.progress import progress_bar
 
 TRAIN = "train"
 ROWS_PER_GROUP = 1000  # samples in memory at a time
 
-_QUESTIONS: dict[str, Callable[[Path, str], list[Question]]] = {"pope": read_pope, "mmbench": read_mmbench}
 
+def prepare(
+    params: Params, dataset: str, split: str, *, raw: Path, out: Path, evaluation: Sequence[Path] = ()
+) -> None:
+    """Write the part ``<dataset>-<split>`` to ``out`` and what was counted to ``<out>.json`` beside it.
 
-def prepare(params: Params, raw: Path, out: Path) -> dict[str, Any]:
-    """Write every part of the active suite to ``out`` and return the summary that ``summary.json`` holds.
-
-    Grounding parts are ``<dataset>-<split>`` for the suite's datasets, question parts ``pope-<name>`` and
-    ``mmbench-dev`` for its sources. Rows are in upstream order; equal input gives equal bytes. With
-    ``prepare.exclude_evaluation_images``, training samples whose photograph is in any evaluation split of any
-    dataset are left out; the overlap is counted either way.
+    Rows are in upstream order; equal input gives equal bytes. ``evaluation``, for a training part: the prepared
+    evaluation parts; with ``prepare.exclude_evaluation_images`` training samples of their photographs are left
+    out, and the overlap is counted either way. What ``prepare.exclude`` names is left out of every part.
 
     Raises:
-        InputError: an upstream file is absent or malformed, or a part would be empty.
+        InputError: an upstream file is absent or malformed, or the part would be empty.
         StepError: ``out`` is not writable or full.
     """
-    parts: dict[str, Any] = {}
-    overlap: dict[str, Any] = {}
-    with progress_bar() as progress:
-        readers = {name: _reader(name, dataset, raw) for name, dataset in params.active.datasets.items()}
-        evaluation: set[int] = set()
-        for name, dataset in params.active.datasets.items():
-            # A split that nothing is trained on and that shares no photograph is like any other.
-            for split in (split for split in dataset.splits if split != TRAIN or not readers[name].on_coco):
-                if readers[name].on_coco:
-                    evaluation.update(readers[name].image_ids(split))
-                parts[f"{name}-{split}"] = _grounding(name, split, readers[name], set(), out, progress)
-        exclude = evaluation if params.prepare.exclude_evaluation_images else set()
-        for name, dataset in params.active.datasets.items():
-            if TRAIN in dataset.splits and readers[name].on_coco:
-                part = f"{name}-{TRAIN}"
-                shared = [image for image in readers[name].image_ids(TRAIN) if image in evaluation]
-                parts[part] = _grounding(name, TRAIN, readers[name], exclude, out, progress)
-                overlap[part] = {
-                    "evaluation_images": len(set(shared)),
-                    "samples": len(shared),
-                    "excluded_samples": parts[part]["skipped"].get(EVALUATION_IMAGE, 0),
-                }
-        parts.update(_questions(params, raw, out, progress))
-    summary = {"suite": params.suite, "parts": parts, "overlap": overlap}
-    write_json(out / "summary.json", summary)
-    return summary
+    entry = params.active.datasets[dataset]
+    module = reader(entry.reader)
+    unwanted = frozenset(params.prepare.exclude)
+    if hasattr(module, "read"):
+        counts = _questions(module.read(raw, dataset, split), out, unwanted)
+    else:
+        opened: GroundingReader = module.open_reader(raw, dataset, entry)
+        images = _images(evaluation)
+        exclude = images if params.prepare.exclude_evaluation_images else set()
+        counts = _samples(opened, split, out, exclude, unwanted)
+        if split == TRAIN:
+            counts["overlap"] = _overlap(opened, images, counts)
+    write_json(out.with_suffix(".json"), {**counts, "sha256": sha256_file(out)})
 
 
-def _reader(name: str, dataset: Dataset, raw: Path) -> GroundingReader:
-    if dataset.reader == "png":
-        return PNG(raw, name)
-    if dataset.reader == "reasonseg":
-        return ReasonSeg(raw, name)
-    if dataset.reader == "viscot":
-        return VisualCoT(raw, name)
-    if dataset.refs is None:
-        raise InputError(
-            f"params.yaml: datasets.{name}.refs: the reader refcoco needs a file such as refs(unc).p"
-        )
-    return RefCOCO(raw, name, dataset.refs)
+def _images(parts: Sequence[Path]) -> set[int]:
+    return {image for part in parts for image in read_table(part, columns=["image_id"])["image_id"].to_pylist()}
 
 
-def _grounding(
-    name: str, split: str, reader: GroundingReader, exclude: Set[int], out: Path, progress: Progress
+def _overlap(opened: GroundingReader, evaluation: Set[int], counts: dict[str, Any]) -> dict[str, int]:
+    shared = [image for image in opened.image_ids(TRAIN) if image in evaluation]
+    excluded = counts["skipped"].get(EVALUATION_IMAGE, 0)
+    return {"evaluation_images": len(set(shared)), "samples": len(shared), "excluded_samples": excluded}
+
+
+def _samples(
+    opened: GroundingReader, split: str, out: Path, exclude: Set[int], unwanted: Set[str]
 ) -> dict[str, Any]:
-    part = f"{name}-{split}"
     skipped: Counter[str] = Counter()
-    total = len(reader.image_ids(split))
-    task = progress.add_task(part, total=total)
     images: set[int] = set()
     counts: Counter[str] = Counter()
+    total = len(opened.image_ids(split))
 
     def counted() -> Iterator[Sample]:
-        for sample in reader.samples(split, exclude, skipped):
+        for sample in opened.samples(split, exclude, skipped):
+            if not unwanted.isdisjoint((sample.sample_id, f"{sample.archive}/{sample.image}")):
+                skipped[EXCLUDED] += 1
+                continue
             images.add(sample.image_id)
             counts["samples"] += 1
             counts["targets"] += len(sample.targets)
             counts["sentences"] += sum(len(target.sentences) for target in sample.targets)
-            progress.update(task, completed=counts["samples"])
             yield sample
 
-    path = out / f"{part}.parquet"
-    _write_streamed(path, counted(), part, skipped)
-    progress.update(task, completed=total)
+    with progress_bar() as progress:
+        task = progress.add_task(out.stem, total=total)
+        _write_streamed(out, counted(), skipped, lambda count: progress.advance(task, count))
     return {
         "images": len(images),
         **{key: counts[key] for key in ("samples", "targets", "sentences")},
-        "skipped": {reason: number for reason, number in sorted(skipped.items()) if number},
-        "sha256": sha256_file(path),
+        "skipped": _nonzero(skipped),
     }
 
 
-def _write_streamed(path: Path, samples: Iterator[Sample], part: str, skipped: Counter[str]) -> None:
+def _write_streamed(
+    path: Path, samples: Iterator[Sample], skipped: Counter[str], advance: Callable[[int], None]
+) -> None:
     """As ``sample.write_samples``, by row groups, so that memory stays bounded."""
     with (
         atomic_path(path) as temporary,
@@ -126,34 +102,33 @@ def _write_streamed(path: Path, samples: Iterator[Sample], part: str, skipped: C
         while batch := [asdict(sample) for sample in islice(samples, ROWS_PER_GROUP)]:
             writer.write_table(pa.Table.from_pylist(batch, schema=SAMPLE_SCHEMA))
             rows += len(batch)
+            advance(len(batch))
         if not rows:
-            reasons = "; ".join(
-                f"{reason} ({number})" for reason, number in sorted(skipped.items()) if number
-            )
-            hint = (
-                "; prepare.exclude_evaluation_images: false keeps them" if skipped[EVALUATION_IMAGE] else ""
-            )
-            raise InputError(f"{part}: no sample is left: {reasons or 'the source is empty'}{hint}")
+            raise _empty(path.stem, skipped)
 
 
-def _questions(params: Params, raw: Path, out: Path, progress: Progress) -> dict[str, Any]:
-    """The question parts that the suite's sources name."""
-    parts: dict[str, Any] = {}
-    for file in params.active.sources:
-        part = question_part(file)
-        if part is None:
-            continue
-        if part in parts:
-            raise InputError(f"params.yaml: sources: {file} is a second source of {part}")
-        task = progress.add_task(part, total=1)
-        questions = _QUESTIONS[part.split("-")[0]](raw, file)
-        path = out / f"{part}.parquet"
-        write_questions(path, questions)
-        progress.update(task, completed=1)
-        parts[part] = {
-            "images": len({question.image or question.image_bytes for question in questions}),
-            "questions": len(questions),
-            "skipped": {},
-            "sha256": sha256_file(path),
-        }
-    return parts
+def _questions(questions: list[Question], out: Path, unwanted: Set[str]) -> dict[str, Any]:
+    kept = [
+        question
+        for question in questions
+        if unwanted.isdisjoint((question.question_id, f"{question.archive}/{question.image}"))
+    ]
+    skipped = Counter({EXCLUDED: len(questions) - len(kept)})
+    if not kept:
+        raise _empty(out.stem, skipped)
+    write_questions(out, kept)
+    return {
+        "images": len({question.image or question.image_bytes for question in kept}),
+        "questions": len(kept),
+        "skipped": _nonzero(skipped),
+    }
+
+
+def _empty(part: str, skipped: Counter[str]) -> InputError:
+    reasons = "; ".join(f"{reason} ({number})" for reason, number in _nonzero(skipped).items())
+    hint = "; prepare.exclude_evaluation_images: false keeps them" if skipped[EVALUATION_IMAGE] else ""
+    return InputError(f"{part}: no sample is left: {reasons or 'the source is empty'}{hint}")
+
+
+def _nonzero(skipped: Counter[str]) -> dict[str, int]:
+    return {reason: number for reason, number in sorted(skipped.items()) if number}

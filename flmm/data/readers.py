@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import dataclass
 
 from flmm.data.sample import Sample
 
 # Keys of ``skipped`` in summary.json: nothing is left out without one of them being counted.
 EVALUATION_IMAGE = "sample: its photograph is an evaluation image"
+EXCLUDED = "sample: named in prepare.exclude"
 NO_TARGET = "sample: no target left"
 ZERO_AREA = "target: mask without pixels"
 NO_WORDS = "target: no words"
@@ -20,6 +22,18 @@ INVERTED_BOX = "sample: a box with its ends in the wrong order"
 NO_PHOTOGRAPH = "file: an annotation without a photograph of its name"
 NO_ANNOTATION = "file: a photograph without an annotation of its name"
 EMPTY_SENTENCE = "sentence: empty"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The upstream files of one part, by their names among the suite's sources.
+
+    ``annotations`` are read when the part is prepared, ``pictures`` when its photographs are looked at; some datasets
+    need their pictures for both.
+    """
+
+    annotations: tuple[str, ...]
+    pictures: tuple[str, ...]
 
 
 class GroundingReader(ABC):

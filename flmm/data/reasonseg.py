@@ -23,11 +23,13 @@ from flmm.data.readers import (
     NO_POINTS,
     NO_QUESTION,
     NOT_A_REGION,
+    Files,
     GroundingReader,
 )
 from flmm.data.sample import Sample, Target, encode_rle
 from flmm.data.upstream import parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 _Coordinate = Annotated[float, Field(allow_inf_nan=False)]
 _ENDINGS = (".jpg", ".jpeg", ".png")
@@ -184,3 +186,14 @@ def _utf8(data: bytes) -> bytes:
     except UnicodeDecodeError:
         return data.decode("cp1252", errors="replace").encode("utf-8")
     return data
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """One archive holds the questions, the polygons and the photographs."""
+    archive = f"{_archive(split)}.zip"
+    return Files((archive,), (archive,))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> ReasonSeg:
+    """A reader of ``<raw>``; files are opened when a split is asked for."""
+    return ReasonSeg(raw, name)

@@ -22,11 +22,13 @@ from flmm.data.readers import (
     NO_TARGET,
     NO_WORDS,
     ZERO_AREA,
+    Files,
     GroundingReader,
 )
 from flmm.data.sample import Sample, Target
 from flmm.data.upstream import Id, index, parse_python
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +146,21 @@ class RefCOCO(GroundingReader):
             return None
         category = self._instances.category(annotation.category_id)
         return Target(str(annotation_id), sentences, rle, category.name, category.isthing, is_plural=False)
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """REFER's archive; all photographs are of COCO's train2014."""
+    return Files((f"{name}.zip",), ("train2014.zip",))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> RefCOCO:
+    """Read one dataset's annotations.
+
+    Raises:
+        InputError: params.yaml does not say which expressions, or a file is absent or malformed.
+    """
+    if dataset.refs is None:
+        raise InputError(
+            f"params.yaml: datasets.{name}.refs: the reader refcoco needs a file such as refs(unc).p"
+        )
+    return RefCOCO(raw, name, dataset.refs)

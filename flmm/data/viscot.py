@@ -17,10 +17,11 @@ from pydantic import Field, TypeAdapter
 
 from flmm.data.archives import read_file
 from flmm.data.images import ImageStore
-from flmm.data.readers import INVERTED_BOX, NO_QUESTION, ZERO_AREA, GroundingReader
+from flmm.data.readers import INVERTED_BOX, NO_QUESTION, ZERO_AREA, Files, GroundingReader
 from flmm.data.sample import Sample, Target, encode_rle
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError
+from flmm.params import Dataset
 
 # The second picture of an entry: the same file, and the box in its pixels.
 _NUMBER = r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*"
@@ -127,3 +128,13 @@ def _picture(entry: _Entry, where: str) -> tuple[str, str, tuple[float, float, f
     except ValueError as error:
         raise InputError(f"{where}: {match.group(0)!r} holds no box of four numbers") from error
     return archive, image, (left, top, right, bottom)
+
+
+def files(name: str, dataset: Dataset, split: str) -> Files:
+    """The questions, and the photographs, whose sizes are in no annotation."""
+    return Files((f"viscot_{split}.json", "cot.zip"), ("cot.zip",))
+
+
+def open_reader(raw: Path, name: str, dataset: Dataset) -> VisualCoT:
+    """A reader of ``<raw>``; files are opened when a split is asked for."""
+    return VisualCoT(raw, name)

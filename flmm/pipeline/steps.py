@@ -1,0 +1,293 @@
+"""The step graph, once: which steps the params ask for, and what each of them reads.
+
+Everything else follows from it: Snakemake's inputs (``state``), the cache addresses and the identity of results
+(``keys``), DVC's stages (tests/workflow checks dvc.yaml), what ``flmm plan`` counts.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from flmm.benchmarks import Benchmark, benchmark, names
+from flmm.data import datasets
+from flmm.data.readers import Files
+from flmm.errors import InputError
+from flmm.params import Params
+from flmm.pipeline import paths
+
+
+@dataclass(frozen=True, order=True)
+class Step:
+    """One instance of a step; ``item`` is a source, a part, an archive or a benchmark, as the step's name asks."""
+
+    name: str
+    backbone: str = ""
+    item: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(word for word in (self.name, self.backbone, self.item) if word)
+
+
+GENERATE = Step("generate")
+REPORT, TRACK = Step("report"), Step("track")
+
+# Steps whose files are big and can be made again: nobody asks for them unless a step that runs reads them.
+VOLATILE = frozenset({"generate", "download"})
+
+
+class Graph:
+    """The steps of a run with these params.
+
+    Raises:
+        InputError: an unknown benchmark or reader, a benchmark without data, a source that the suite lacks.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        for name in params.evaluate.benchmarks:
+            if not self.parts_of(name):
+                raise InputError(
+                    f"params.yaml: evaluate.benchmarks: suite {params.suite} has no dataset for {name!r} "
+                    f"(reader {benchmark(name).reader})"
+                )
+        for part in self.parts:
+            for source in {*self.files_of(part).annotations, *self.files_of(part).pictures}:
+                if source not in params.sources:
+                    raise InputError(
+                        f"params.yaml: suites.{params.suite}.sources lacks {source}, of which {part} is made"
+                    )
+
+    # What there is: parts, benchmarks, heads.
+
+    @cached_property
+    def benchmarks(self) -> dict[str, Benchmark]:
+        """The benchmarks that run, by name."""
+        return {name: benchmark(name) for name in self.params.evaluate.benchmarks}
+
+    def parts_of(self, name: str) -> list[str]:
+        """The parts that a benchmark evaluates: every split of its reader's datasets but the training ones."""
+        reader = benchmark(name).reader
+        return [part for part, (dataset, split) in self._all_parts.items()
+                if self.params.active.datasets[dataset].reader == reader and split != paths.TRAIN]  # fmt: skip
+
+    @cached_property
+    def trained(self) -> list[str]:
+        """The backbones whose heads are trained; the others' are imported."""
+        return [name for name in self.params.backbones if self.params.catalogue[name].head is None]
+
+    @cached_property
+    def training_parts(self) -> list[str]:
+        """The parts that heads are trained on; none where every head is imported."""
+        if not self.trained:
+            return []
+        return [part for part, (dataset, split) in self._all_parts.items()
+                if split == paths.TRAIN and self.params.active.datasets[dataset].reader in _spoken_readers()]  # fmt: skip
+
+    @cached_property
+    def leaking_parts(self) -> list[str]:
+        """The evaluation parts of the datasets that heads are trained on: training leaves their photographs out.
+
+        Whether they are evaluated does not matter, so that the list of benchmarks decides nothing about training.
+        """
+        trained = {self.place(part)[0] for part in self.training_parts}
+        return [
+            part for part, (name, split) in self._all_parts.items() if name in trained and split != paths.TRAIN
+        ]
+
+    @cached_property
+    def parts(self) -> list[str]:
+        """Every part that is prepared."""
+        evaluated = {part for name in self.benchmarks for part in self.parts_of(name)}
+        wanted = {*evaluated, *self.training_parts, *self.leaking_parts}
+        return [part for part in self._all_parts if part in wanted]
+
+    def extracted_parts(self, backbone: str) -> list[str]:
+        """The parts that a backbone is made to speak."""
+        spoken = {part for name, entry in self.benchmarks.items() if entry.words == "spoken"
+                  for part in self.parts_of(name)}  # fmt: skip
+        training = self.training_parts if backbone in self.trained else []
+        return [part for part in self.parts if part in spoken or part in training]
+
+    @cached_property
+    def archives(self) -> list[str]:
+        """The archives whose images are embedded."""
+        parts = {part for backbone in self.params.backbones for part in self.extracted_parts(backbone)}
+        return sorted({name for part in parts for name in self.files_of(part).pictures})
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The upstream files that these steps need."""
+        files = {
+            name
+            for part in self.parts
+            for name in (*self.files_of(part).annotations, *self._pictures_needed(part))
+        }
+        segmenter = self.params.active.segmenter.checkpoint
+        heads = {self.params.head_source(backbone) for backbone in self.params.backbones}
+        return [name for name in self.params.sources if name in files | heads or name == segmenter]
+
+    def place(self, part: str) -> tuple[str, str]:
+        """The dataset and the split of a part.
+
+        Raises:
+            InputError: the suite has no such part.
+        """
+        if part not in self._all_parts:
+            raise InputError(
+                f"unknown part {part!r}; suite {self.params.suite} has: {', '.join(self._all_parts)}"
+            )
+        return self._all_parts[part]
+
+    def files_of(self, part: str) -> Files:
+        """The upstream files of a part."""
+        name, split = self.place(part)
+        return datasets.files(name, self.params.active.datasets[name], split)
+
+    def is_generated(self, source: str) -> bool:
+        """Whether the suite's generator writes a source."""
+        url = self.params.sources[source].url or ""
+        return self.params.active.generate is not None and url.startswith(f"file:{paths.mirror()}/")
+
+    def _pictures_needed(self, part: str) -> tuple[str, ...]:
+        """None for a part that is prepared only because training leaves its photographs out."""
+        evaluated = any(part in self.parts_of(name) for name in self.benchmarks)
+        return self.files_of(part).pictures if evaluated or part in self.training_parts else ()
+
+    @cached_property
+    def _all_parts(self) -> dict[str, tuple[str, str]]:
+        found: dict[str, tuple[str, str]] = {}
+        for name, dataset in self.params.active.datasets.items():
+            for split in dataset.splits:
+                if f"{name}-{split}" in found:
+                    raise InputError(f"params.yaml: datasets: the part {name}-{split} is there twice")
+                found[f"{name}-{split}"] = (name, split)
+        return found
+
+    # The steps, and what each reads.
+
+    @cached_property
+    def results(self) -> list[Step]:
+        """Every step whose results are kept, in the order of the pipeline."""
+        found = [Step("digest", item=source) for source in self.sources]
+        found += [Step("prepare", item=part) for part in self.parts]
+        found += [Step("embed", item=archive) for archive in self.archives]
+        for name in self.params.backbones:
+            found += [Step("extract", name, part) for part in self.extracted_parts(name)]
+            found += [self.head(name), *self.selection(name)]
+            found += [Step("evaluate", name, item) for item in self.benchmarks]
+            found += [Step("count", name), *self.drawn(name)]
+        return [*found, REPORT, TRACK]
+
+    def head(self, backbone: str) -> Step:
+        """The step that a backbone's head comes from."""
+        return Step("train" if backbone in self.trained else "import", backbone)
+
+    def selection(self, backbone: str) -> list[Step]:
+        """The choice of localization heads, where there are training phrases and masks to predict."""
+        masks = any(entry.words != "asked" for entry in self.benchmarks.values())
+        return [Step("select", backbone)] if backbone in self.trained and masks else []
+
+    def drawn(self, backbone: str) -> list[Step]:
+        """The pictures of the benchmarks with masks."""
+        return [Step("overlays", backbone, name) for name, entry in self.benchmarks.items() if entry.words != "asked"]
+
+    def reads(self, step: Step) -> list[Step]:
+        """The steps whose files a step reads.
+
+        Raises:
+            InputError: the params ask for no such step.
+        """
+        try:
+            read = getattr(self, f"_{step.name}")
+        except AttributeError as error:
+            raise InputError(f"unknown step {step.name!r}") from error
+        found: list[Step] = read(step)
+        return list(dict.fromkeys(found))
+
+    def _generate(self, step: Step) -> list[Step]:
+        return []
+
+    def _download(self, step: Step) -> list[Step]:
+        return [GENERATE] if self.is_generated(step.item) else []
+
+    def _digest(self, step: Step) -> list[Step]:
+        return [Step("download", item=step.item)]
+
+    def _prepare(self, step: Step) -> list[Step]:
+        leaking = self.leaking_parts if step.item in self.training_parts else []
+        return [
+            *_downloads(self.files_of(step.item).annotations),
+            *(Step("prepare", item=part) for part in leaking),
+        ]
+
+    def _embed(self, step: Step) -> list[Step]:
+        return [
+            *(Step("prepare", item=part) for part in self.embedded_parts(step.item)),
+            *_downloads([step.item]),
+            *self._segmenter(),
+        ]
+
+    def embedded_parts(self, archive: str) -> list[str]:
+        """The parts whose photographs of an archive are embedded."""
+        parts = {part for backbone in self.params.backbones for part in self.extracted_parts(backbone)}
+        return [part for part in self.parts if part in parts and archive in self.files_of(part).pictures]
+
+    def _extract(self, step: Step) -> list[Step]:
+        return [Step("prepare", item=step.item), *_downloads(self.files_of(step.item).pictures)]
+
+    def _train(self, step: Step) -> list[Step]:
+        extracted = [Step("extract", step.backbone, part) for part in self.training_parts]
+        return [*extracted, *self._embeddings(self.training_parts), *self._segmenter()]
+
+    def _import(self, step: Step) -> list[Step]:
+        source = self.params.head_source(step.backbone)
+        return [*_downloads([source] if source else []), *self._segmenter()]
+
+    def _select(self, step: Step) -> list[Step]:
+        return [Step("extract", step.backbone, part) for part in self.training_parts]
+
+    def _evaluate(self, step: Step) -> list[Step]:
+        parts, words = self.parts_of(step.item), benchmark(step.item).words
+        head = [self.head(step.backbone), *self._segmenter()]
+        if words == "spoken":
+            extracted = [Step("extract", step.backbone, part) for part in parts]
+            return [*extracted, *self._embeddings(parts), *head, *self.selection(step.backbone)]
+        prepared = [Step("prepare", item=part) for part in parts]
+        asked = [*prepared, *self._pictures(parts), *head]
+        return asked if words == "asked" else [*asked, *self.selection(step.backbone)]
+
+    def _count(self, step: Step) -> list[Step]:
+        return [Step("evaluate", step.backbone, name) for name in self.benchmarks]
+
+    def _overlays(self, step: Step) -> list[Step]:
+        return [Step("evaluate", step.backbone, step.item), *self._pictures(self.parts_of(step.item))]
+
+    def _report(self, step: Step) -> list[Step]:
+        prepared = [Step("prepare", item=part) for part in self.parts]
+        each = [
+            step
+            for name in self.params.backbones
+            for step in (self.head(name), *self._count(Step("count", name)), Step("count", name), *self.drawn(name))
+        ]
+        return [*prepared, *each]
+
+    def _track(self, step: Step) -> list[Step]:
+        return [found for found in self.results if found.name != "track"]
+
+    def _pictures(self, parts: Iterable[str]) -> list[Step]:
+        return [step for part in parts for step in _downloads(self.files_of(part).pictures)]
+
+    def _embeddings(self, parts: Iterable[str]) -> list[Step]:
+        return [Step("embed", item=name) for part in parts for name in self.files_of(part).pictures]
+
+    def _segmenter(self) -> list[Step]:
+        checkpoint = self.params.active.segmenter.checkpoint
+        return _downloads([checkpoint]) if checkpoint in self.params.sources else []
+
+
+def _downloads(sources: Iterable[str]) -> list[Step]:
+    return [Step("download", item=source) for source in sources]
+
+
+def _spoken_readers() -> set[str]:
+    return {entry.reader for entry in map(benchmark, names()) if entry.words == "spoken"}
