@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from flmm.shapes.expressions import POSITIONS, RELATIONS
+from flmm.shapes.world.expressions import POSITIONS, RELATIONS
 
 HEADS = ("unet", "unet+sam")  # coarse, refined
 

@@ -31,7 +31,7 @@ def extract(
     """Write ``out/shard-00000.parquet`` … and, last, ``out/manifest.json``; what is whole is kept as it is.
 
     A ``*-train`` part is spoken ``params.extract.train_draws`` times with random sentences; every other part
-    under both evaluation protocols (DESIGN, section 7). Each shard appears whole or not at all, and a run
+    under both evaluation protocols. Each shard appears whole or not at all, and a run
     after a kill keeps the shards that are whole. ``key`` addresses the content of ``out``: everything that
     it depends on.
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from flmm.pipeline import paths
 from flmm.files import read_table
 from flmm.params import BackboneEntry, Params, Source
+from flmm.pipeline import paths
 
 # Phrases to be spoken per part where the samples are not prepared yet. RES: one sentence per referred object in
 # training (Kazemzadeh 2014, Yu 2016, Mao 2016 with the UMD split), every sentence in evaluation; PNG: 5.1 phrases for

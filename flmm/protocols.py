@@ -11,19 +11,11 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from flmm.data.sample import Sample
+from flmm.data.sample import Piece, Sample
 
 Protocol = Literal["paper", "standard", "train"]
 
 GROUNDING_PROMPT = "Please give me a description of the image."
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Text that is tokenised alone, without special tokens; ``target`` indexes the sample's targets or is -1."""
-
-    text: str
-    target: int
 
 
 @dataclass(frozen=True)
@@ -45,8 +37,7 @@ def answers(sample: Sample, protocol: Protocol, *, draw: int = 0, seed: int = 0)
     if (
         sample.narrative
     ):  # PNG speaks its narrative under both protocols; they differ in how things are counted
-        pieces = tuple(Piece(utterance.text, utterance.target) for utterance in sample.narrative)
-        return [Answer(f"{sample.sample_id}/narrative", pieces)]
+        return [Answer(f"{sample.sample_id}/narrative", sample.narrative)]
     if protocol == "standard":
         return [
             Answer(f"{sample.sample_id}/{target.target_id}/{number}", (Piece(sentence, index), SEPARATOR))

@@ -12,7 +12,7 @@ from PIL import Image
 from flmm.backbones import load
 from flmm.cache.reader import read_answers, read_manifest
 from flmm.cache.schema import Manifest
-from flmm.data.sample import Sample, Target, Utterance, encode_rle, write_samples
+from flmm.data.sample import Piece, Sample, Target, encode_rle, write_samples
 from flmm.errors import InputError
 from flmm.extract import extract
 from flmm.files import sha256_file
@@ -29,14 +29,14 @@ def target(number: int, *sentences: str) -> Target:
     return Target(f"t{number}", sentences, encode_rle(mask), "dog", True, False)
 
 
-def sample(number: int, targets: tuple[Target, ...], narrative: tuple[Utterance, ...] = ()) -> Sample:
+def sample(number: int, targets: tuple[Target, ...], narrative: tuple[Piece, ...] = ()) -> Sample:
     name = f"{number:012d}.jpg"
     return Sample(f"s{number}", "any", "any", number, "train2014", name, 30, 40, targets, narrative)
 
 
 REFERRED = [sample(n, (target(0, "the dog", "a brown dog"), target(1, "a star"))) for n in range(5)]
 NARRATED = [
-    sample(n, (target(0, "a dog"),), (Utterance("There is", -1), Utterance("a dog", 0), Utterance(".", -1)))
+    sample(n, (target(0, "a dog"),), (Piece("There is", -1), Piece("a dog", 0), Piece(".", -1)))
     for n in range(3)
 ]
 

@@ -1,10 +1,10 @@
 """What the frozen LMM is made to say, per protocol."""
 
-from flmm.data.sample import Sample, Target, Utterance
-from flmm.protocols import SEPARATOR, Piece, answers
+from flmm.data.sample import Piece, Sample, Target
+from flmm.protocols import SEPARATOR, answers
 
 
-def sample(narrative: tuple[Utterance, ...] = ()) -> Sample:
+def sample(narrative: tuple[Piece, ...] = ()) -> Sample:
     targets = tuple(
         Target(str(index), sentences, "", "circle", True, False)
         for index, sentences in enumerate([("red circle", "the circle on the left"), ("star",)])
@@ -25,7 +25,7 @@ def test_standard_gives_every_sentence_an_answer_of_its_own() -> None:
 
 
 def test_a_narrative_is_spoken_whole_with_its_plain_words() -> None:
-    narrative = (Utterance("I can see", -1), Utterance("a star", 1), Utterance(".", -1))
+    narrative = (Piece("I can see", -1), Piece("a star", 1), Piece(".", -1))
     for protocol in ("paper", "standard", "train"):
         (answer,) = answers(sample(narrative), protocol)
         assert [(piece.text, piece.target) for piece in answer.pieces] == [

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from flmm.data.question import Question, read_questions, write_questions
-from flmm.data.sample import Sample, Target, Utterance, decode_rle, encode_rle, read_samples, write_samples
+from flmm.data.sample import Piece, Sample, Target, decode_rle, encode_rle, read_samples, write_samples
 
 masks = st_numpy.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
@@ -21,7 +21,7 @@ def test_a_mask_survives_its_run_lengths(mask: np.ndarray) -> None:
 def test_samples_survive_parquet(tmp_path: Path) -> None:
     mask = np.eye(4, 6, dtype=bool)
     target = Target("17", ("a grün star", "star"), encode_rle(mask), "star", True, False)
-    narrative = (Utterance("I see ", -1), Utterance("a star", 0))
+    narrative = (Piece("I see ", -1), Piece("a star", 0))
     written = [
         Sample("png/1", "png", "val", 1, "val2017", "000000000001.jpg", 4, 6, (target,), narrative),
         Sample("ref/2", "refcoco", "val", 2, "train2014", "b.jpg", 4, 6, (target, target), ()),

@@ -12,14 +12,13 @@ from flmm.backbones.registry import register
 class DeepseekVL(TransformersBackbone):
     """``DeepseekVLForConditionalGeneration`` (1.3B).
 
-    FAMILIES, DeepSeek-VL: no system message, placeholders directly followed by the text; letterboxed with the
+    docs/families.md, DeepSeek-VL: no system message, placeholders directly followed by the text; letterboxed with the
     processor's mean colour; C = layers x heads, layer-major.
     """
 
     model_types = frozenset({"deepseek_vl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         vision, images = self.model.config.vision_config, self.processor.image_processor
         canvas, view = letterboxed(image, vision.image_size, images.image_mean, images.resample)
         inputs = self.processor(

@@ -18,7 +18,6 @@ class Gemma3(TransformersBackbone):
     model_types = frozenset({"gemma3"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         inputs = self.processor(
             images=image.convert("RGB"), text=self.chat(text), do_pan_and_scan=False, return_tensors="pt"
         ).to(self.model.device, self.model.dtype)
@@ -30,7 +29,7 @@ class Gemma3(TransformersBackbone):
         return Prompt(dict(inputs), (grid,), (columns,))
 
     def masks(self, packed: Packed, prompt: int) -> dict[str, torch.Tensor]:
-        """See ``TransformersBackbone.masks``: one mask per kind of layer, the window counted in positions."""
+        """One mask per kind of layer, the window counted in positions."""
         places = torch.cat([torch.arange(prompt, device=packed.mask.device), packed.positions[0]])
         near = packed.positions[0][:, None] - places[None, :] < self.model.config.text_config.sliding_window
         return {"full_attention": packed.mask, "sliding_attention": packed.mask & near}

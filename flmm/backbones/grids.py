@@ -37,7 +37,7 @@ def letterboxed(
     """The picture with its longest side resized to ``side``, centred on a square of the colour ``mean``
     (0-1).
 
-    Resized first and padded then, as the authors do (FAMILIES, LLaVA-1.5); nothing is cropped. The view says
+    Resized first and padded then, as the authors do (docs/families.md); nothing is cropped. The view says
     where the picture lies on the square.
     """
     view = letterbox(image.height, image.width, side)

@@ -27,7 +27,7 @@ from flmm.backbones.registry import register
 from flmm.errors import InputError
 
 _PARTS = ("visual_encoder", "projector", "llm")
-_SIDES = {"clip_vision_model": 392, "siglip_vision_model": 448}  # FAMILIES: HPT-Air, HPT-Air-1.5
+_SIDES = {"clip_vision_model": 392, "siglip_vision_model": 448}  # HPT Air, HPT 1.5 Air
 _WITH_CLASS = {"clip_vision_model"}  # encoders with a class token before the patches
 _PREFIXES = {
     "visual_encoder/vision_model.embeddings.position_ids": "",
@@ -65,7 +65,7 @@ _SPEECH = {
 class HPT(Llava):
     """HPT Air (CLIP, InternLM2) and HPT 1.5 Air (SigLIP, LLaMA 3) as ``LlavaForConditionalGeneration``.
 
-    FAMILIES, HPT: position embeddings enlarged bicubically to 392 (CLIP) or 448 pixels (SigLIP), hidden layer
+    docs/families.md, HPT: position embeddings enlarged bicubically to 392 (CLIP) or 448 pixels (SigLIP), hidden layer
     -2; letterboxed with the processor's mean colour; C = layers x heads, layer-major.
     """
 
@@ -74,7 +74,7 @@ class HPT(Llava):
 
     @classmethod
     def read_config(cls, source: str, options: dict[str, Any]) -> LlavaConfig:
-        """See ``TransformersBackbone.read_config``; put together from the three folders' files."""
+        """A LLaVA configuration put together from the three folders' files."""
         projector, language = (part_config(source, part, options) for part in ("projector", "llm"))
         if projector.get("depth", 2) != 2:
             raise InputError(f"{source}: projector/config.json: depth is {projector['depth']}, not 2")
@@ -114,7 +114,7 @@ class HPT(Llava):
 
     @classmethod
     def read_processor(cls, source: str, config: Any, options: dict[str, Any]) -> ProcessorMixin:
-        """See ``TransformersBackbone.read_processor``."""
+        """The vision encoder's image processor with the language model's tokenizer."""
         vision = config.vision_config
         return LlavaProcessor(
             image_processor=AutoImageProcessor.from_pretrained(source, subfolder="visual_encoder", **options),
@@ -127,7 +127,7 @@ class HPT(Llava):
 
     @classmethod
     def read_weights(cls, source: str, config: Any, options: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """See ``TransformersBackbone.read_weights``: every key of the three folders under LLaVA's names."""
+        """Every tensor of the three folders, under LLaVA's names."""
         found = {
             key: value
             for key, value in part_weights(source, _PARTS, options).items()
@@ -148,7 +148,6 @@ class HPT(Llava):
         return renamed(found, _PREFIXES, source)
 
     def words(self, text: str) -> str:
-        """See ``Llava.words``."""
         template = _SPEECH[self.model.config.speech].template
         return template.replace("{input}", f"{self.processor.image_token}\n{text}")
 

@@ -16,7 +16,6 @@ class InternVL(TransformersBackbone):
     model_types = frozenset({"internvl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         images = self.processor.image_processor

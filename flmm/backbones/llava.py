@@ -12,7 +12,7 @@ from flmm.backbones.registry import register
 class Llava(TransformersBackbone):
     """``LlavaForConditionalGeneration`` with a CLIP or SigLIP vision tower.
 
-    FAMILIES, LLaVA-1.5: vicuna template without system message; longest side to the tower's size, centred
+    docs/families.md, LLaVA-1.5: vicuna template without system message; longest side to the tower's size, centred
     padding with the processor's mean colour; C = layers x heads, layer-major.
     """
 
@@ -23,7 +23,6 @@ class Llava(TransformersBackbone):
         return f"USER: {self.processor.image_token}\n{text} ASSISTANT:"
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         vision, images = self.model.config.vision_config, self.processor.image_processor
         canvas, view = letterboxed(image, vision.image_size, images.image_mean, images.resample)
         inputs = self.processor(

@@ -7,7 +7,7 @@ from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.registry import register
 from flmm.errors import InputError
 
-# FAMILIES, Text: by the language model's `model_type`; no system message.
+# docs/families.md: by the language model's `model_type`; no system message.
 _TEMPLATES = {"llama": "USER: {image}\n{text} ASSISTANT:", "mistral": "[INST] {image}\n{text} [/INST]"}
 
 
@@ -15,14 +15,14 @@ _TEMPLATES = {"llama": "USER: {image}\n{text} ASSISTANT:", "mistral": "[INST] {i
 class LlavaNext(TransformersBackbone):
     """``LlavaNextForConditionalGeneration`` with Vicuna or Mistral.
 
-    FAMILIES, LLaVA-Next: base view squashed, then the tiles of the best any-resolution canvas, padding removed;
+    docs/families.md, LLaVA-Next: base view squashed, then the tiles of the best any-resolution canvas, padding removed;
     all coarse channels, then all fine ones.
     """
 
     model_types = frozenset({"llava_next"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``.
+        """The prompt, in the template that the authors used for this language model.
 
         Raises:
             InputError: the language model is one whose template the authors did not use (names it).

@@ -14,7 +14,6 @@ class LlavaOnevision(TransformersBackbone):
     model_types = frozenset({"llava_onevision"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         config = self.model.config
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt").to(
             self.model.device, self.model.dtype

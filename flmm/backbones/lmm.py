@@ -126,7 +126,7 @@ class TransformersBackbone(Backbone):
 
     @torch.no_grad()
     def observe(self, image: Image.Image, answers: Sequence[Answer], prompt: str) -> list[Observation]:
-        """See ``Backbone.observe``. The prompt is computed once; all answers continue it in one forward.
+        """The prompt is computed once; all answers continue it in one forward.
 
         Raises:
             InputError: an answer does not fit the model's context, or a phrase has no token (names the
@@ -160,7 +160,7 @@ class TransformersBackbone(Backbone):
 
     @torch.no_grad()
     def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:
-        """See ``Backbone.generate``: greedy, whatever the model's generation config says.
+        """Greedy, whatever the model's generation config says.
 
         Raises:
             InputError: question and answer do not fit the model's context; the model cannot read the photograph or the
@@ -192,12 +192,10 @@ class TransformersBackbone(Backbone):
         return Generation(tokens, observation)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """See ``Backbone.decode``."""
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text.strip()
 
     def weights_hash(self) -> str:
-        """See ``Backbone.weights_hash``."""
         digest = hashlib.sha256()
         for name, tensor in sorted([*self.model.named_parameters(), *self.model.named_buffers()]):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -206,7 +204,6 @@ class TransformersBackbone(Backbone):
         return digest.hexdigest()
 
     def processor_hash(self) -> str:
-        """See ``Backbone.processor_hash``."""
         tokenizer = self.tokenizer
         words = (
             tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else json.dumps(tokenizer.get_vocab())

@@ -68,8 +68,8 @@ _STAGE = {
 class MGM(TransformersBackbone):
     """``MGMForConditionalGeneration`` with Vicuna (7B, 7B-HD) or Gemma (2B).
 
-    FAMILIES, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse) and
-    the tiles' as one (fine).
+    docs/families.md, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse)
+    and the tiles' as one (fine).
     """
 
     model_types = frozenset()
@@ -78,7 +78,7 @@ class MGM(TransformersBackbone):
 
     @classmethod
     def read_config(cls, source: str, options: dict[str, Any]) -> LlavaConfig:
-        """See ``TransformersBackbone.read_config``; from MGM's ``config.json`` and that of its CLIP."""
+        """The configuration, from MGM's ``config.json`` and that of its CLIP."""
         found = part_config(source, ".", options)
         kind = found.get("model_type")
         if kind not in _LANGUAGES:
@@ -111,7 +111,7 @@ class MGM(TransformersBackbone):
 
     @classmethod
     def read_processor(cls, source: str, config: Any, options: dict[str, Any]) -> ProcessorMixin:
-        """See ``TransformersBackbone.read_processor``: CLIP's normalization, MGM's tokenizer."""
+        """CLIP's normalization with MGM's tokenizer."""
         return LlavaProcessor(
             image_processor=CLIPImageProcessor.from_pretrained(config.tower, **_of_tower(options)),
             tokenizer=AutoTokenizer.from_pretrained(source, **options),
@@ -120,7 +120,7 @@ class MGM(TransformersBackbone):
 
     @classmethod
     def read_weights(cls, source: str, config: Any, options: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """See ``TransformersBackbone.read_weights``: every key of the published index under our names."""
+        """Every tensor of the published index, under our names."""
         weights = {
             _stage(key): value
             for key, value in part_weights(source, ["."], options).items()
@@ -131,7 +131,7 @@ class MGM(TransformersBackbone):
         return renamed(weights, _PREFIXES, source)
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``.
+        """The prompt; its picture is normalized, but not yet in the model's precision.
 
         Raises:
             InputError: the text holds the token that stands for the picture.

@@ -22,7 +22,6 @@ class Mistral3(TransformersBackbone):
     fewest_tokens = 2  # transformers' model cannot split the features of a picture with one
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         height, width = (int(side) for side in inputs["image_sizes"][0])

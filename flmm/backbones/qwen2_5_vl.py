@@ -21,7 +21,7 @@ class Qwen2p5VL(TransformersBackbone):
     model_types = frozenset({"qwen2_5_vl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
+        """The prompt; its grid is as large as the processor makes the photograph."""
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         images = self.processor.image_processor
@@ -36,6 +36,6 @@ class Qwen2p5VL(TransformersBackbone):
         return Prompt(dict(inputs), (grid,), (places,))
 
     def positions(self, places: torch.Tensor) -> torch.Tensor:
-        """See ``TransformersBackbone.positions``; the model keeps the offset of the prompt that it read last."""
+        """``places`` moved by the offset that the model keeps of the prompt that it read last."""
         offset: torch.Tensor = self.model.model.rope_deltas
         return places + offset.to(places.device)

@@ -15,7 +15,6 @@ class SmolVLM(TransformersBackbone):
     model_types = frozenset({"smolvlm", "idefics3"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """See ``TransformersBackbone.encode``."""
         inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
         inputs = inputs.to(self.model.device, self.model.dtype)
         images = self.processor.image_processor

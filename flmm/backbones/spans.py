@@ -41,8 +41,7 @@ class Packed:
 
 
 def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) -> Spoken:
-    """Tokenise an answer piece by piece, each alone and without special tokens (FAMILIES: the authors'
-    datasets).
+    """Tokenise an answer piece by piece, each alone and without special tokens (docs/families.md).
 
     So a phrase's tokens are exactly its own pieces, a LLaMA tokenizer's leading word mark included. ``marks`` of the
     model (None: the tokenizer's) are read as words.

@@ -14,9 +14,9 @@ from PIL import Image
 from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.spans import speak
 from flmm.backbones.tap import IMPLEMENTATION, Rows
-from flmm.contract.findings import PROMPT, Finding, noise
+from flmm.contract.findings import Finding, noise
 from flmm.contract.geometry import geometry
-from flmm.protocols import SEPARATOR, Answer, Piece
+from flmm.protocols import GROUNDING_PROMPT, SEPARATOR, Answer, Piece
 
 ANSWERS = (
     Answer("first", (Piece("the red circle", 0), SEPARATOR)),
@@ -93,10 +93,10 @@ def _eager(
 
 def observed_attention(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """All answers observed together behind one prompt equal each whole under eager ``output_attentions=True``."""
-    encoded = backbone.encode(image, PROMPT)
+    encoded = backbone.encode(image, GROUNDING_PROMPT)
     columns = torch.cat(encoded.columns)
     maps = states = 0.0
-    for answer, observed in zip(ANSWERS, backbone.observe(image, ANSWERS, PROMPT), strict=True):
+    for answer, observed in zip(ANSWERS, backbone.observe(image, ANSWERS, GROUNDING_PROMPT), strict=True):
         spoken = speak(answer, backbone.tokenizer)
         layers, hidden = _eager(backbone, whole(encoded, spoken.tokens))
         for phrase, (first, last) in enumerate(spoken.spans):
@@ -111,7 +111,7 @@ def observed_attention(backbone: TransformersBackbone, image: Image.Image) -> Fi
 @torch.no_grad()
 def padded_attention(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """Rows read in a left-padded batch of two equal eager's."""
-    encoded = backbone.encode(image, PROMPT)
+    encoded = backbone.encode(image, GROUNDING_PROMPT)
     sequences = [whole(encoded, speak(answer, backbone.tokenizer).tokens) for answer in ANSWERS[:2]]
     inputs, padding = _left_padded(sequences, encoded, backbone.tokenizer.pad_token_id or 0)
     length = inputs["input_ids"].shape[1]
@@ -151,11 +151,11 @@ def _left_padded(
 
 def generated_attention(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """The maps of generated tokens equal eager's over prompt and answer as one sequence."""
-    answer = backbone.generate(image, PROMPT, max_new_tokens=6, tap=True)
+    answer = backbone.generate(image, GROUNDING_PROMPT, max_new_tokens=6, tap=True)
     name = "attention while generating"
     if answer.observation is None:
         return Finding(name, False, "the model ended its answer at once: nothing to compare")
-    encoded = backbone.encode(image, PROMPT)
+    encoded = backbone.encode(image, GROUNDING_PROMPT)
     fed = len(answer.observation.targets)
     layers, hidden = _eager(backbone, whole(encoded, answer.tokens))
     rows = slice(encoded.length, encoded.length + fed)
@@ -169,7 +169,7 @@ def generated_attention(backbone: TransformersBackbone, image: Image.Image) -> F
 @torch.no_grad()
 def outputs(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """Logits and hidden states with the tap armed are bit-equal to plain SDPA's."""
-    inputs = backbone.encode(image, PROMPT).inputs
+    inputs = backbone.encode(image, GROUNDING_PROMPT).inputs
     with attending(backbone, "sdpa") as model:
         expected = model(**inputs, output_hidden_states=True)
     rows = [Rows(0, torch.tensor([1, 3]), torch.arange(2), torch.eye(2))]
@@ -196,7 +196,7 @@ def phrases(backbone: TransformersBackbone) -> Finding:
 
 def answers(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """Generated answers with the tap, without it, and of plain SDPA are equal token for token."""
-    questions = ("Is there a dog?", "the star", PROMPT)
+    questions = ("Is there a dog?", "the star", GROUNDING_PROMPT)
     same = 0
     for question in questions:
         tapped = backbone.generate(image, question, max_new_tokens=12, tap=True).tokens
@@ -209,7 +209,7 @@ def answers(backbone: TransformersBackbone, image: Image.Image) -> Finding:
 
 def frozen(backbone: TransformersBackbone, before: str) -> Finding:
     """No weight requires grad, and a head's training step leaves the weights' hash (``before``) as it was."""
-    observed = backbone.observe(noise(40, 60), ANSWERS[:1], PROMPT)[0]
+    observed = backbone.observe(noise(40, 60), ANSWERS[:1], GROUNDING_PROMPT)[0]
     scale = torch.ones(1, requires_grad=True)
     (observed.attention[0] * scale).sum().backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD([scale], lr=1.0).step()

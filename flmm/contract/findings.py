@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-PROMPT = "Please give me a description of the image."
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from flmm.backbones.base import Grid
 from flmm.backbones.lmm import TransformersBackbone
-from flmm.contract.findings import PROMPT, Finding
+from flmm.contract.findings import Finding
+from flmm.protocols import GROUNDING_PROMPT
 
 
 class _Enough(Exception):
@@ -52,7 +53,7 @@ def _features(
     backbone: TransformersBackbone, picture: np.ndarray[Any, np.dtype[np.uint8]]
 ) -> tuple[list[torch.Tensor], tuple[Grid, ...]]:
     """What the language model gets as image tokens: per grid (rows, columns, D)."""
-    encoded = backbone.encode(Image.fromarray(picture), PROMPT)
+    encoded = backbone.encode(Image.fromarray(picture), GROUNDING_PROMPT)
     seen: list[torch.Tensor] = []
 
     def keep(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from flmm.data.readers import (
     Files,
     GroundingReader,
 )
-from flmm.data.sample import Sample, Target, Utterance, encode_rle
+from flmm.data.sample import Piece, Sample, Target, encode_rle
 from flmm.data.upstream import Id, parse_json
 from flmm.errors import InputError
 from flmm.params import Dataset
@@ -98,11 +98,11 @@ class PNG(GroundingReader):
 
 def _read(
     narrative: _Narrative, panoptic: Panoptic, where: str, skipped: Counter[str]
-) -> tuple[tuple[Utterance, ...], tuple[Target, ...]]:
+) -> tuple[tuple[Piece, ...], tuple[Target, ...]]:
     """The narrative's pieces and targets; a phrase that cannot be grounded stays as plain words, counted."""
     categories = panoptic.segments(narrative.image_id)
     ids: np.ndarray | None = None  # the mask is read only when a phrase needs it
-    pieces: list[Utterance] = []
+    pieces: list[Piece] = []
     targets: list[Target] = []
     for number, segment in enumerate(narrative.segments):
         target = -1
@@ -122,7 +122,7 @@ def _read(
                 targets.append(_target(number, segment, mask, panoptic, categories))
             else:
                 skipped[ZERO_AREA] += 1
-        pieces.append(Utterance(segment.utterance, target))
+        pieces.append(Piece(segment.utterance, target))
     return tuple(pieces), tuple(targets)
 
 

@@ -46,8 +46,11 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """A piece of a narrative; ``target`` is an index into the sample's targets, or -1 for plain words."""
+class Piece:
+    """Text that is tokenised alone, without special tokens: part of a narrative, or of an answer made of expressions.
+
+    ``target`` is an index into the sample's targets, or -1 for words that mean none of them.
+    """
 
     text: str
     target: int
@@ -73,7 +76,7 @@ class Sample:
     height: int
     width: int
     targets: tuple[Target, ...]
-    narrative: tuple[Utterance, ...]
+    narrative: tuple[Piece, ...]
     question: str = ""
 
 
@@ -140,5 +143,5 @@ def _sample(row: dict[str, Any]) -> Sample:
     targets = tuple(
         Target(**{**target, "sentences": tuple(target["sentences"])}) for target in row["targets"]
     )
-    narrative = tuple(Utterance(**utterance) for utterance in row["narrative"])
+    narrative = tuple(Piece(**piece) for piece in row["narrative"])
     return Sample(**{**row, "targets": targets, "narrative": narrative})

@@ -1,7 +1,7 @@
 """The mask head: a U-Net that reads a phrase's attention maps as image channels.
 
 Legend: P phrases, C channels = layers x heads, h w grid of image tokens, H W logits (enlarged grid).
-The paper fixes the stages (DESIGN section 1.3); module names follow mmsegmentation's ``UNet``
+The paper fixes the stages (docs/method.md); module names follow mmsegmentation's ``UNet``
 (https://github.com/open-mmlab/mmsegmentation/blob/main/mmseg/models/backbones/unet.py), because the published
 checkpoints' keys do.
 """
@@ -114,5 +114,5 @@ class UNetHead(nn.Module):
 
 
 def normalise(attention: torch.Tensor) -> torch.Tensor:
-    """Divide each map (…, h, w) by its own sum, clamped at 1e-12 (FAMILIES, Image and grid)."""
+    """Divide each map (…, h, w) by its own sum, clamped at 1e-12 (docs/families.md)."""
     return attention / attention.sum(dim=(-2, -1), keepdim=True).clamp_min(TINY)

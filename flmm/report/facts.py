@@ -1,6 +1,5 @@
 """Facts beside the numbers: where they come from (commit, params, data) and what was checked on the way."""
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from flmm.benchmarks import benchmark as benchmark_named
 from flmm.errors import InputError
 from flmm.files import read_json, sha256_of
+from flmm.git import checked_out
 from flmm.heads import names
 from flmm.params import Params
 from flmm.pipeline import paths
@@ -32,7 +32,7 @@ def provenance(params: Params, project: Path = Path()) -> Provenance:
     """The facts of the page's head; the hash covers every value of params.yaml that the run used."""
     return Provenance(
         suite=params.suite,
-        commit=git_commit(project),
+        commit=_commit_words(project),
         params_hash=sha256_of(params.model_dump(mode="json"))[:12],
         backbones=tuple(params.backbones),
         segmenter=params.active.segmenter.name,
@@ -41,24 +41,12 @@ def provenance(params: Params, project: Path = Path()) -> Provenance:
     )
 
 
-def git_commit(project: Path) -> str:
+def _commit_words(project: Path) -> str:
     """The commit's first 12 digits, plus ``(modified)`` when tracked files differ; or ``no git commit``."""
-    commit = _git(project, "rev-parse", "--short=12", "HEAD")
-    if not commit:
+    commit = checked_out(project)
+    if commit is None:
         return "no git commit"
-    return (
-        f"{commit} (modified)" if _git(project, "status", "--porcelain", "--untracked-files=no") else commit
-    )
-
-
-def _git(project: Path, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(project), *arguments], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:  # git is not installed: the page then says that no commit is known
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return f"{commit.digits[:12]}{' (modified)' if commit.modified else ''}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from flmm.errors import StepError, first_line
+from flmm.git import checked_out
 
 EXPERIMENT = "f-lmm"
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -75,7 +75,7 @@ class Store:
             return run
         if parent:
             tags = {**tags, MLFLOW_PARENT_RUN_ID: parent}
-        tags = {**tags, "run_key": key, MLFLOW_GIT_COMMIT: git_commit(), "mlflow.source.name": "flmm"}
+        tags = {**tags, "run_key": key, MLFLOW_GIT_COMMIT: _commit_tag(), "mlflow.source.name": "flmm"}
         return self.client.create_run(self.experiment, tags=tags, run_name=name)
 
     def current(self, suite: str) -> Iterator[Run]:
@@ -116,11 +116,9 @@ def _experiment(client: MlflowClient, uri: str) -> str:
     return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
-def git_commit() -> str:
+def _commit_tag() -> str:
     """The commit that is checked out, ``-dirty`` with uncommitted changes, or ``unknown`` outside a repository."""
-    described = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(described, capture_output=True, text=True, check=False)
-    except OSError:
+    commit = checked_out()
+    if commit is None:
         return "unknown"
-    return done.stdout.strip() or "unknown"
+    return f"{commit.digits}{'-dirty' if commit.modified else ''}"

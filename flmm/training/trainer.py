@@ -51,7 +51,7 @@ def learning_rate(step: int, *, steps: int, peak: float, warmup: float) -> float
 def image_losses(output: HeadOutput, image: TrainingImage) -> torch.Tensor:
     """The four losses of one image (order: ``LOSSES``), each the mean over its phrases.
 
-    The coarse target goes by way of the LMM's input size (FAMILIES, Targets). The refined masks have the
+    The coarse target goes by way of the LMM's input size (docs/families.md). The refined masks have the
     image's own size and are compared with the annotation itself: the refiner is there for the outline.
     """
     masks = image.masks.to(output.coarse.device)  # (P, h, w)

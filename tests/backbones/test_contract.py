@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from flmm.backbones.lmm import TransformersBackbone
-from flmm.contract.check import CHECKS, PHOTOGRAPHS, PROMPT, Finding, frozen, geometry, noise, phrases
+from flmm.contract.check import CHECKS, PHOTOGRAPHS, Finding, frozen, geometry, noise, phrases
+from flmm.protocols import GROUNDING_PROMPT
 
 
 @pytest.mark.parametrize("measure", CHECKS.values(), ids=CHECKS)
@@ -50,7 +51,7 @@ SNAPSHOT = Path(__file__).parents[1] / "families" / "prompts.json"
 
 def prompt_of(backbone: TransformersBackbone) -> dict[str, object]:
     """The prompt's text, runs of image tokens counted, and per grid its size and its tokens' first and last places."""
-    encoded = backbone.encode(noise(40, 60), PROMPT)
+    encoded = backbone.encode(noise(40, 60), GROUNDING_PROMPT)
     text = backbone.tokenizer.decode(encoded.inputs["input_ids"][0].tolist())
     return {
         "text": re.sub(

@@ -99,7 +99,7 @@ def test_answers_observed_together_equal_each_alone(
 def test_prompt_text_and_image_positions_are_as_recorded(
     backbone: TransformersBackbone, image: Image.Image
 ) -> None:
-    """FAMILIES, LLaVA-1.5: vicuna template, BOS, no system message, the image first."""
+    """docs/families.md, LLaVA-1.5: vicuna template, BOS, no system message, the image first."""
     encoded = backbone.encode(image, "Please give me a description of the image.")
     ids = encoded.inputs["input_ids"][0]
     text = backbone.tokenizer.decode(ids.tolist())

@@ -10,9 +10,9 @@ from PIL import Image
 
 from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.tap import Rows
+from flmm.protocols import GROUNDING_PROMPT as PROMPT
 from flmm.protocols import SEPARATOR, Answer, Piece
 
-PROMPT = "Please give me a description of the image."
 ANSWERS = [
     Answer("first", (Piece("the red circle", 0), SEPARATOR)),
     Answer("second", (Piece("a star", 1), SEPARATOR, Piece("the dog left of the star", 0), SEPARATOR)),

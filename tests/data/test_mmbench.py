@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flmm.benchmarks.mmbench import option_letter, prompt
 from flmm.data.mmbench import read_mmbench
 from flmm.data.question import Question
 from flmm.errors import InputError
-from flmm.benchmarks.mmbench import option_letter, prompt
 from tests.data.coco_files import mmbench, mmbench_tsv
 
 FILE = "MMBench_DEV_EN.tsv"

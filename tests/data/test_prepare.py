@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flmm.paths import question_part
 
 from flmm.data.images import ImageStore
 from flmm.data.prepare import prepare
 from flmm.data.question import read_questions
 from flmm.data.sample import read_samples
 from flmm.errors import InputError
-from flmm.paths import question_part
 from tests.data.coco_files import (
     HEIGHT,
     WIDTH,

@@ -14,7 +14,7 @@ from flmm.cache.reader import read_answers
 from flmm.cache.schema import Formats, Manifest
 from flmm.cache.writer import phrase_rows, write_shard
 from flmm.data.geometry import View
-from flmm.data.sample import Sample, Target, Utterance, decode_rle, encode_rle
+from flmm.data.sample import Piece, Sample, Target, decode_rle, encode_rle
 from flmm.heads.model import HeadOutput
 from flmm.protocols import Answer, Protocol, answers
 
@@ -38,9 +38,9 @@ def make_sample(index: int, *, dataset: str = "refcoco", split: str = "val", tar
         sentences = (f"object {number}",) if dataset == "png" else (f"object {number}", f"the {number}. box")
         made.append(Target(f"{index}-{number}", sentences, encode_rle(mask), "box", not plural, plural))
     narrative = tuple(
-        utterance
+        piece
         for number in range(targets)
-        for utterance in (Utterance("there is", -1), Utterance(f"object {number}", number))
+        for piece in (Piece("there is", -1), Piece(f"object {number}", number))
     )
     name = f"COCO_train2014_{index:012d}.jpg"
     return Sample(

@@ -12,7 +12,7 @@ from flmm.data.geometry import View
 from flmm.errors import InputError
 from flmm.heads.localization import LocalizationHead, select_heads, spatial_entropy
 from flmm.heads.sam import SamSegmenter, build_sam
-from flmm.shapes.sam import CONFIG
+from recipes.sam import CONFIG
 
 SIDE, CHANNELS = 12, 8
 GOOD, SCATTERED, WEAK = 5, 2, 0  # channels of the made-up maps

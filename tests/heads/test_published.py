@@ -15,7 +15,7 @@ from flmm.heads.model import build_head
 from flmm.heads.published import export_checkpoint, import_checkpoint
 from flmm.heads.sam import SamSegmenter, build_sam
 from flmm.params import Head
-from flmm.shapes.sam import CONFIG
+from recipes.sam import CONFIG
 
 SIZES: dict[str, Any] = {"channels": 6, "layers": 3, "hidden_width": 10}
 

@@ -14,13 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as rle
+from typer.testing import CliRunner
 
 from flmm.data.reasonseg import ReasonSeg
 from flmm.data.viscot import VisualCoT
 from flmm.errors import InputError
+from flmm.shapes.cli import app
 from flmm.shapes.mirror import generate
-from flmm.shapes.mirror_reasoning import _asked
-from flmm.shapes.photographs import ROUND, box_of
+from flmm.shapes.mirror.reasoning import _asked
+from flmm.shapes.world.photographs import ROUND, box_of
 
 FILES = {
     "train2014.zip",
@@ -250,3 +252,10 @@ def test_viscot_boxes_surround_the_answers_pixels(mirror: Path) -> None:
         assert sample.targets[0].sentences == (one.answer,) and sample.targets[0].is_box
         x, y, width, height = box_of(one.mask)
         assert box.sum() == width * height and box[y : y + height, x : x + width].all()
+
+
+def test_generate_command(tmp_path: Path) -> None:
+    arguments = ["generate", "--out", str(tmp_path), "--train-images", "2", "--evaluation-images", "20"]
+    result = CliRunner().invoke(app, [*arguments, "--seed", "3"])
+    assert result.exit_code == 0, result.output
+    assert "train2014 14, train2017 2, val2017 8" in result.output

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from flmm.shapes.drawing import SHAPES, draw_shape
-from flmm.shapes.scenes import COLOURS, SIZES, TEXTURES, Scene, make_scene, scene_seed
+from flmm.shapes.world.drawing import SHAPES, draw_shape
+from flmm.shapes.world.scenes import COLOURS, SIZES, TEXTURES, Scene, make_scene, scene_seed
 
 
 @pytest.fixture(scope="module")

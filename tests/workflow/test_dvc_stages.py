@@ -19,7 +19,7 @@ EXTRA = {
     "report": {"suite", "backbones"}
 }  # which results a report shows; Snakemake sees them as other inputs
 ENTRY = {
-    "generate": "flmm/shapes/mirror.py",
+    "generate": "flmm/shapes/mirror/__init__.py",
     "download": "flmm/data/download.py",
     "prepare": "flmm/data/prepare.py",
     "extract": "flmm/extract.py",

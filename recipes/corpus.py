@@ -1,0 +1,260 @@
+"""Packed pre-training samples: one image prefix and several independent conversations behind it.
+
+A question is the first turn after the image at evaluation, so conversations must not see each other: each
+attends to the prefix and to itself, and its positions go on from the prefix's end. The image is encoded
+once for all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flmm.shapes.world.scenes import Scene, make_scene, scene_seed
+from recipes.families import FAMILIES
+from recipes.labels import cell_shares
+from recipes.language import CELLS, LOCATIONS, Turn, corpus_turns
+from recipes.lmm import Family
+
+IGNORE = -100
+
+
+@dataclass
+class Packed:
+    """The tokens of one image of `size` (height, width): `segments` is 0 in the prefix and k in conversation k;
+    `weights` are the losses' weights. Where a label is a cell, it stands for the next of `shares`: how much of a region
+    lies in each of `CELLS`.
+    """
+
+    size: tuple[int, int]
+    ids: list[int]
+    labels: list[int]
+    weights: list[float]
+    segments: list[int]
+    positions: list[int]
+    kinds: list[int]
+    shares: list[NDArray[np.float32]] = field(default_factory=list)
+
+
+# Kind of turn: weight of an answer's tokens and of its end. A question has one decisive token among trivial
+# ones; in the last stage, describing is learnt already and only kept up.
+WEIGHTS: dict[str, tuple[float, float]] = {
+    "describe": (1.0, 1.0),
+    "kept up": (0.2, 0.2),
+    "existence": (3.0, 0.2),
+    "attribute": (3.0, 0.2),
+    "short": (2.0, 0.2),
+    "absent": (2.0, 0.2),
+    "choice": (3.0, 0.2),
+    "whereabouts": (2.0, 0.2),
+    "colours": (2.0, 0.0),
+    "refer plain": (2.0, 0.0),
+    "refer position": (2.0, 0.0),
+    "refer size": (2.0, 0.0),
+    "refer relation": (2.0, 0.0),
+    "point": (2.0, 0.0),
+    "point in a story": (2.0, 0.0),
+}
+
+
+class Encoder:
+    """Turns to ids with the model's own processor, exactly as at evaluation."""
+
+    def __init__(self, processor: Any, family: Family) -> None:
+        self.processor, self.image_tokens, self.grid = processor, family.image_tokens, family.grid
+        self.tokenizer = processor.tokenizer
+        self._pieces: dict[str, list[int]] = {}
+
+    @cached_property
+    def image_id(self) -> int:
+        """Id of the image placeholder."""
+        return int(self.processor.image_token_id)
+
+    @cached_property
+    def cells(self) -> list[int]:
+        """Ids of `CELLS`."""
+        return [int(i) for i in self.tokenizer.convert_tokens_to_ids(list(CELLS))]
+
+    @cached_property
+    def full_stop(self) -> int:
+        """What follows each expression of a list: the last id of `encode(".")`."""
+        return self.piece(".")[-1]
+
+    def piece(self, text: str) -> list[int]:
+        """Ids of a piece tokenised alone, without special tokens."""
+        if text not in self._pieces:
+            self._pieces[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
+        return self._pieces[text]
+
+    def prompt(self, question: str) -> list[int]:
+        """Ids of the prompt with one image token (the processor repeats it)."""
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+        return list(self.tokenizer.encode(text))
+
+    def prefix(self, size: tuple[int, int]) -> list[int]:
+        """Ids up to the last token of an image of `size` (height, width)."""
+        ids = self.prompt("")
+        at = ids.index(self.image_id)
+        return [*ids[:at], *[self.image_id] * self.image_tokens(*size)]
+
+    def conversation(self, turn: Turn) -> tuple[list[int], list[int]]:
+        """Ids of a turn behind the image: the rest of the prompt, and the answer with its end."""
+        answer = [i for k in range(len(turn.pieces)) for i in self._answer_piece(turn, k)]
+        return self._question(turn), [*answer, int(self.tokenizer.eos_token_id)]
+
+    def _question(self, turn: Turn) -> list[int]:
+        ids = self.prompt(turn.prompt)
+        return ids[ids.index(self.image_id) + 1 :]
+
+    def _answer_piece(self, turn: Turn, k: int) -> list[int]:
+        if turn.dotted and k % 2:
+            return [self.full_stop]
+        text = turn.pieces[k]
+        # A location is one token, without the space that begins a word.
+        return [self.tokenizer.convert_tokens_to_ids(text)] if text in LOCATIONS else self.piece(text)
+
+    def pack(self, turns: Sequence[Turn], size: tuple[int, int]) -> Packed:
+        """The prefix of an image of `size` (height, width) and the turns behind it."""
+        prefix = self.prefix(size)
+        n = len(prefix)
+        packed = Packed(size, list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
+        for k, turn in enumerate(turns, start=1):
+            began = len(packed.ids)
+            self._append(packed, self._question(turn), 0.0)
+            weight, end = WEIGHTS.get(turn.kind, (3.0, 3.0))
+            for place in range(len(turn.pieces)):
+                learnt = not turn.learnt or turn.learnt[place]
+                self._append(packed, self._answer_piece(turn, place), weight if learnt else 0.0)
+            self._append(packed, [int(self.tokenizer.eos_token_id)], end)
+            self._point(packed, turn, began, weight)
+            length = len(packed.ids) - began
+            packed.segments += [k] * length
+            packed.positions += range(n, n + length)
+            packed.kinds += [list(WEIGHTS).index(turn.kind) if turn.kind in WEIGHTS else -1] * length
+        return packed
+
+    def _point(self, packed: Packed, turn: Turn, began: int, weight: float) -> None:
+        """Behind each piece that means a region, its cells are what has to be told."""
+        at = began + len(self._question(turn))
+        for place, region in enumerate(turn.regions):
+            at += len(self._answer_piece(turn, place))
+            if region is None:
+                continue
+            shares = np.zeros(len(CELLS), dtype=np.float32)
+            shares[: self.grid**2] = cell_shares(region, self.grid)
+            packed.labels[at], packed.weights[at] = self.cells[int(shares.argmax())], weight
+            packed.shares.append(shares)
+
+    @staticmethod
+    def _append(packed: Packed, ids: list[int], weight: float) -> None:
+        packed.ids += ids
+        packed.labels += ids if weight else [IGNORE] * len(ids)
+        packed.weights += [weight] * len(ids)
+
+
+class Pictures(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]]]):
+    """Pixels and patch labels only: the vision tower's warm-up."""
+
+    def __init__(self, family: str, seed: int, length: int) -> None:
+        self.family, self.seed, self.length = FAMILIES[family], seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        scene = make_scene(scene_seed("pretrain-vision", self.seed, index))
+        return self.family.pixels(scene.image), self.family.labels(scene)
+
+
+class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]):
+    """Pixels, patch labels and packed conversations; item i is a pure function of (seed, i)."""
+
+    def __init__(
+        self,
+        family: str,
+        processor: Any,
+        seed: int,
+        length: int,
+        stream: str = "pretrain",
+        turns: Callable[[Scene, random.Random], list[Turn]] = corpus_turns,
+    ) -> None:
+        self.family, self.seed, self.length = FAMILIES[family], seed, length
+        self.encoder = Encoder(processor, self.family)
+        self.stream, self.turns = stream, turns
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], Packed]:
+        seed = scene_seed(self.stream, self.seed, index)
+        scene = make_scene(seed)
+        turns = self.turns(scene, random.Random(seed ^ 1))
+        size = (scene.height, scene.width)
+        return self.family.pixels(scene.image), self.family.labels(scene), self.encoder.pack(turns, size)
+
+
+@dataclass
+class Batch:
+    """Tensors of a batch: pixels (B, ..., S, S, 3) uint8, sizes (B, 2), patches (B, 4, N), shares (M, cells) of the M
+    labels that are cells, the rest (B, T); mask (B, 1, T, T).
+    """
+
+    pixels: torch.Tensor
+    sizes: torch.Tensor
+    patches: torch.Tensor
+    ids: torch.Tensor
+    labels: torch.Tensor
+    weights: torch.Tensor
+    positions: torch.Tensor
+    segments: torch.Tensor
+    kinds: torch.Tensor
+    shares: torch.Tensor
+
+    def mask(self) -> torch.Tensor:
+        """True where a token (row) sees another (column): earlier, and in the prefix or in its own
+        conversation.
+        """
+        seg = self.segments
+        t = seg.shape[1]
+        causal = torch.ones(t, t, dtype=torch.bool).tril()
+        sees = (seg[:, :, None] == seg[:, None, :]) | (seg[:, None, :] == 0)
+        return (causal & sees)[:, None]
+
+
+def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]) -> Batch:
+    """Pad to the longest; padding is a segment of its own (-1) that nobody else sees."""
+    length = max(len(packed.ids) for _, _, packed in items)
+
+    def rows(name: str, fill: float, dtype: torch.dtype) -> torch.Tensor:
+        out = torch.full((len(items), length), fill, dtype=dtype)
+        for i, (_, _, packed) in enumerate(items):
+            values = getattr(packed, name)
+            out[i, : len(values)] = torch.tensor(values, dtype=dtype)
+        return out
+
+    return Batch(
+        torch.from_numpy(np.stack([p for p, _, _ in items])),
+        torch.tensor([packed.size for _, _, packed in items]),
+        torch.from_numpy(np.stack([q for _, q, _ in items])),
+        rows("ids", 0, torch.long),
+        rows("labels", IGNORE, torch.long),
+        rows("weights", 0.0, torch.float32),
+        rows("positions", 0, torch.long),
+        rows("segments", -1, torch.long),
+        rows("kinds", -1, torch.long),
+        torch.tensor(
+            np.array([s for *_, packed in items for s in packed.shares], dtype=np.float32).reshape(
+                -1, len(CELLS)
+            )
+        ),
+    )
