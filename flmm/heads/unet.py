@@ -1,7 +1,7 @@
 """The mask head: a U-Net that reads a phrase's attention maps as image channels.
 
 Legend: P phrases, C channels = layers x heads, h w grid of image tokens, H W logits (enlarged grid).
-The paper fixes the stages (DESIGN section 1.3); module names follow mmsegmentation's ``UNet``
+The paper fixes the stages; module names follow mmsegmentation's ``UNet``
 (https://github.com/open-mmlab/mmsegmentation/blob/main/mmseg/models/backbones/unet.py), because the published
 checkpoints' keys do.
 """
@@ -90,6 +90,7 @@ class UNetHead(nn.Module):
         self.encoder = nn.ModuleList([first, *rest])
         self.decoder = nn.ModuleList(UpBlock(below, width) for width, below in pairwise(widths))
         self.conv_seg = nn.Conv2d(widths[0], 1, 1)
+        self.apply(_start)
 
     def forward(self, attention: torch.Tensor) -> torch.Tensor:
         """(P, C, h, w) attention, not normalised -> (P, 1, H, W) logits, max(H, W) at least ``upsample``."""
@@ -113,6 +114,18 @@ class UNetHead(nn.Module):
         return F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
+def _start(module: nn.Module) -> None:
+    """Draw a convolution's weights as mmsegmentation's U-Net does: Kaiming normal, fan-out, bias zero.
+
+    Attention that sums to one over a map is tiny. Under torch's own smaller weights the first GroupNorm sees
+    variances below its epsilon, and a training at the paper's learning rate hardly moves for hundreds of steps.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def normalise(attention: torch.Tensor) -> torch.Tensor:
-    """Divide each map (…, h, w) by its own sum, clamped at 1e-12 (FAMILIES, Image and grid)."""
+    """Divide each map (…, h, w) by its own sum, clamped at 1e-12, as the authors."""
     return attention / attention.sum(dim=(-2, -1), keepdim=True).clamp_min(TINY)
