@@ -58,6 +58,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     gradient_norm: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]
+    targets: Literal["annotation", "resized"]
     precision: Literal["no", "bf16", "fp16"]
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
