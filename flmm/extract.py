@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 from flmm import backbones
 from flmm.backbones.base import Backbone
 from flmm.cache.reader import STEP
-from flmm.cache.schema import Formats, Manifest, Shard
+from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, Shard, shard_version
 from flmm.cache.shards import ShardFile
 from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
 from flmm.data.images import ImageStore
@@ -136,6 +136,8 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
         return None
     try:
         shard = ShardFile(path, STEP)
+        if shard_version(shard.schema) != SCHEMA_VERSION:
+            return None
         shard.check()
         found = shard.column("answer_id")
         return describe_shard(path) if list(dict.fromkeys(found)) == answer_ids else None

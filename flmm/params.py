@@ -31,8 +31,8 @@ class Prepare(Section):
 class Extract(Section):
     train_draws: PositiveInt
     samples_per_shard: PositiveInt
-    attention: Literal["uint8", "float16"]
-    hidden: Literal["int8", "float16"]
+    attention: Literal["log8", "float16"]
+    hidden: Literal["log8", "float16"]
     dtype: Dtype
     device: Device
 

@@ -48,7 +48,7 @@ class Shape:
 
     @property
     def phrase_bytes(self) -> int:
-        """Cache per phrase: all grids' maps in uint8, hidden states of three tokens in int8."""
+        """Cache per phrase: all grids' maps and the hidden states of three tokens, a byte each (log8)."""
         return self.layers * self.heads * sum(self.cells) + 3 * self.layers * self.width
 
 
