@@ -83,9 +83,10 @@ def test_an_evaluation_part_speaks_both_protocols_and_keeps_what_the_model_saw(
         alone = backbone.observe(image, answers(REFERRED[0], "paper"), GROUNDING_PROMPT)[0]
     for phrase, maps, hidden in zip(first.phrases, alone.attention[0], alone.hidden, strict=True):
         assert phrase.grids == alone.grids and phrase.rle == REFERRED[0].targets[phrase.target].rle
-        step = maps.amax(dim=(1, 2), keepdim=True) / 255
-        assert ((phrase.attention[0] - maps).abs() <= step).all()
-        assert ((phrase.hidden - hidden).abs() <= hidden.abs().amax(dim=-1, keepdim=True) / 127).all()
+        rest = 2**-14 * maps.amax(dim=(1, 2), keepdim=True)  # what the code keeps no finer
+        assert ((phrase.attention[0] - maps).abs() <= 0.03 * maps + rest).all()
+        rest = 2**-14 * hidden.abs().amax(dim=-1, keepdim=True)
+        assert ((phrase.hidden - hidden).abs() <= 0.04 * hidden.abs() + rest).all()
 
 
 def test_a_training_part_is_spoken_once_per_draw(params: Params, raw: Path, tmp_path: Path) -> None:
