@@ -17,7 +17,6 @@ from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
 from flmm.params import Params
-from flmm.paths import EVALUATION_PROTOCOLS
 from flmm.progress import progress_bar
 from flmm.protocols import GROUNDING_PROMPT, Answer, answers
 
@@ -103,13 +102,12 @@ class _Speaker:
                 for draw in range(draws)
                 for answer in answers(sample, "train", draw=draw, seed=self._seed)
             ]
-        elif sample.narrative:
-            found = [(answer, "both", 0) for answer in answers(sample, "paper")]
         else:
             spoken = {"paper": answers(sample, "paper"), "standard": answers(sample, "standard")}
-            found = [
-                (answer, protocol, 0) for protocol in EVALUATION_PROTOCOLS for answer in spoken[protocol]
-            ]
+            # A narrative of nouns is one answer for both.
+            if spoken["paper"] == spoken["standard"]:
+                spoken = {"both": spoken["paper"]}
+            found = [(answer, protocol, 0) for protocol in spoken for answer in spoken[protocol]]
         return [filed for filed in found if any(piece.target >= 0 for piece in filed[0].pieces)]
 
     def rows(self, samples: Sequence[Sample]) -> Iterator[list[list[Row]]]:

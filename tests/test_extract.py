@@ -3,10 +3,12 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from flmm.backbones import load
@@ -102,6 +104,24 @@ def test_a_narrative_is_spoken_once_for_both_protocols(params: Params, raw: Path
     assert [answer.protocol for answer in evaluation] == ["both"] * 3
     assert [phrase.text for answer in evaluation for phrase in answer.phrases] == ["a dog"] * 3
     assert len(list(read_answers(read_manifest(tmp_path / "train")))) == 3
+
+
+def test_a_narrative_with_other_words_than_nouns_is_spoken_once_per_protocol(
+    params: Params, raw: Path, tmp_path: Path
+) -> None:
+    """Under ``standard`` its words stay in the narrative, but only the nouns are phrases."""
+    words = (Utterance("There is", -1), Utterance("a dog", 0), Utterance("on it", 1), Utterance(".", -1))
+    other = replace(target(1, "on it"), is_noun=False)
+    run(params, [NARRATED[0], sample(1, (target(0, "a dog"), other), words)], raw, tmp_path / "o", "png-val")
+    found = list(read_answers(read_manifest(tmp_path / "o")))
+    assert [answer.protocol for answer in found] == ["both", "paper", "standard"]
+    assert [[phrase.text for phrase in a.phrases] for a in found] == [
+        ["a dog"],
+        ["a dog", "on it"],
+        ["a dog"],
+    ]
+    both, alone = found[1].phrases[0].attention[0], found[2].phrases[0].attention[0]
+    torch.testing.assert_close(both, alone, rtol=0.1, atol=1e-4)  # the same words at the same place
 
 
 def test_two_runs_write_equal_bytes(params: Params, raw: Path, tmp_path: Path) -> None:

@@ -164,6 +164,6 @@ def _is_frozen(name: str) -> bool:
 
 
 def _grouped(names: list[str]) -> list[str]:
-    """``llava.language_model.* (290)``: the first two parts of the names, and how many share them."""
-    counts = Counter(".".join(name.split(".")[:2]) for name in names)
+    """``llava.language_model.layers.* (290)``: the first three parts of the names, and how many share them."""
+    counts = Counter(".".join(name.split(".")[:3]) for name in names)
     return [group if group in names else f"{group}.* ({count})" for group, count in sorted(counts.items())]
