@@ -101,9 +101,8 @@ def refined_logits(
 
 
 def nearest(masks: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """The pixel at the rounded-down place: what torch, and so the authors, call nearest."""
-    rows, columns = (torch.arange(new) * old // new for new, old in zip(size, masks.shape[-2:], strict=True))
-    return masks[:, rows][:, :, columns]
+    """What torch, and so the authors, call nearest: in float32, a place may fall a pixel short."""
+    return F.interpolate(masks[None], size=tuple(size), mode="nearest")[0]
 
 
 def loss_of(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
