@@ -27,7 +27,7 @@ from flmm.backbones.registry import register
 from flmm.errors import InputError
 
 _PARTS = ("visual_encoder", "projector", "llm")
-_SIDES = {"clip_vision_model": 392, "siglip_vision_model": 448}  # FAMILIES: HPT-Air, HPT-Air-1.5
+_SIDES = {"clip_vision_model": 392, "siglip_vision_model": 448}  # HPT Air, HPT 1.5 Air
 _WITH_CLASS = {"clip_vision_model"}  # encoders with a class token before the patches
 _PREFIXES = {
     "visual_encoder/vision_model.embeddings.position_ids": "",
@@ -65,7 +65,7 @@ _SPEECH = {
 class HPT(Llava):
     """HPT Air (CLIP, InternLM2) and HPT 1.5 Air (SigLIP, LLaMA 3) as ``LlavaForConditionalGeneration``.
 
-    FAMILIES, HPT: position embeddings enlarged bicubically to 392 (CLIP) or 448 pixels (SigLIP), hidden layer
+    As the authors read it: position embeddings enlarged bicubically to 392 (CLIP) or 448 pixels (SigLIP), hidden layer
     -2; letterboxed with the processor's mean colour; C = layers x heads, layer-major.
     """
 

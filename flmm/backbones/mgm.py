@@ -68,7 +68,7 @@ _STAGE = {
 class MGM(TransformersBackbone):
     """``MGMForConditionalGeneration`` with Vicuna (7B, 7B-HD) or Gemma (2B).
 
-    FAMILIES, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse) and
+    As the authors read it: padded to a square with CLIP's mean colour and resized then; one grid, or for HD the whole picture's (coarse) and
     the tiles' as one (fine).
     """
 

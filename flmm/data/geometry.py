@@ -108,7 +108,7 @@ def pad_to_square(maps: torch.Tensor, side: int, *, value: float) -> torch.Tenso
 def bounding_boxes(masks: torch.Tensor) -> torch.Tensor:
     """Bool masks (P, h, w) -> (P, 4) float boxes (x0, y0, x1 + 1, y1 + 1) around the true pixels.
 
-    An empty mask has no box: the whole image (0, 0, w, h) stands for it (reference README).
+    An empty mask has no box: the whole image (0, 0, w, h) stands for it, as upstream.
     """
     height, width = masks.shape[-2:]
     x0, x1 = _extent(masks.any(dim=1))

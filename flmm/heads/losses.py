@@ -1,4 +1,4 @@
-"""The loss of one answer's masks (DESIGN section 1.6): BCE plus dice, equal weights.
+"""The loss of one answer's masks: BCE plus dice, equal weights.
 
 Legend: P phrases, H W logits. Dice is mmdetection's "naive" one, with plain sums instead of squared ones
 (https://github.com/open-mmlab/mmdetection/blob/main/mmdet/models/losses/dice_loss.py).
