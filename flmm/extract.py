@@ -10,7 +10,7 @@ from rich.progress import Progress, TaskID
 from flmm import backbones
 from flmm.backbones.base import Backbone
 from flmm.cache.reader import STEP, read_manifest
-from flmm.cache.schema import Formats, Manifest, Shard
+from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, Shard, shard_version
 from flmm.cache.shards import ShardFile
 from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
 from flmm.data.images import ImageStore
@@ -123,13 +123,12 @@ class _Speaker:
                 for draw in range(draws)
                 for answer in answers(sample, "train", draw=draw, seed=self._seed)
             ]
-        elif sample.narrative:
-            found = [(answer, "both", 0) for answer in answers(sample, "paper")]
         else:
             spoken = {"paper": answers(sample, "paper"), "standard": answers(sample, "standard")}
-            found = [
-                (answer, protocol, 0) for protocol in EVALUATION_PROTOCOLS for answer in spoken[protocol]
-            ]
+            # A narrative of nouns is one answer for both.
+            if spoken["paper"] == spoken["standard"]:
+                spoken = {"both": spoken["paper"]}
+            found = [(answer, protocol, 0) for protocol in spoken for answer in spoken[protocol]]
         return [filed for filed in found if any(piece.target >= 0 for piece in filed[0].pieces)]
 
     def rows(self, samples: Sequence[Sample]) -> Iterator[list[list[Row]]]:
@@ -156,6 +155,8 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
         return None
     try:
         shard = ShardFile(path, STEP)
+        if shard_version(shard.schema) != SCHEMA_VERSION:
+            return None
         shard.check()
         found = shard.column("answer_id")
         return describe_shard(path) if list(dict.fromkeys(found)) == answer_ids else None

@@ -36,8 +36,8 @@ class Prepare(Section):
 class Extract(Section):
     train_draws: PositiveInt
     samples_per_shard: PositiveInt
-    attention: Literal["uint8", "float16"]
-    hidden: Literal["int8", "float16"]
+    attention: Literal["log8", "float16"]
+    hidden: Literal["log8", "float16"]
     dtype: Dtype
     device: Device
 
@@ -63,6 +63,7 @@ class Train(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     gradient_norm: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]
+    targets: Literal["annotation", "resized"]
     precision: Literal["no", "bf16", "fp16"]
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]

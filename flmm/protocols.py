@@ -2,8 +2,8 @@
 
 ``paper`` follows the authors' scripts (their ``refcoco_eval``/``png`` datasets): all expressions of an image are one
 answer, "a. b. c.", each object by its first sentence; PNG speaks the whole narrative. ``standard`` is what LAVT and
-LISA report: every sentence is an answer of its own. Training speaks the ``paper`` answers with one random
-sentence per object and draw (the authors draw anew in every epoch).
+LISA report: every sentence is an answer of its own; in a narrative only nouns are phrases. Training speaks the
+``paper`` answers with one random sentence per object and draw (the authors draw once, for all epochs).
 """
 
 import hashlib
@@ -34,10 +34,8 @@ SEPARATOR = Piece(".", -1)
 
 def answers(sample: Sample, protocol: Protocol, *, draw: int = 0, seed: int = 0) -> list[Answer]:
     """The answers of one sample under a protocol; ``draw`` and ``seed`` choose the sentences of ``train``."""
-    if (
-        sample.narrative
-    ):  # PNG speaks its narrative under both protocols; they differ in how things are counted
-        return [Answer(f"{sample.sample_id}/narrative", sample.narrative)]
+    if sample.narrative:
+        return [_narrative(sample, nouns_only=protocol == "standard")]
     if protocol == "standard":
         return [
             Answer(f"{sample.sample_id}/{target.target_id}/{number}", (Piece(sentence, index), SEPARATOR))
@@ -52,3 +50,16 @@ def answers(sample: Sample, protocol: Protocol, *, draw: int = 0, seed: int = 0)
         chosen = [generator.choice(target.sentences) for target in sample.targets]
     spoken = [piece for index, sentence in enumerate(chosen) for piece in (Piece(sentence, index), SEPARATOR)]
     return [Answer(f"{sample.sample_id}/{protocol}/{draw}", tuple(spoken))]
+
+
+def _narrative(sample: Sample, *, nouns_only: bool) -> Answer:
+    """PNG speaks its narrative whole. Both protocols share the answer where all of its phrases are nouns."""
+    spoken = sample.narrative
+    pieces = tuple(
+        Piece(piece.text, -1)
+        if nouns_only and piece.target >= 0 and not sample.targets[piece.target].is_noun
+        else piece
+        for piece in spoken
+    )
+    name = "narrative" if pieces == spoken else "narrative/nouns"
+    return Answer(f"{sample.sample_id}/{name}", pieces)

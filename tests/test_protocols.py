@@ -1,5 +1,7 @@
 """What the frozen LMM is made to say, per protocol."""
 
+from dataclasses import replace
+
 from flmm.data.sample import Piece, Sample, Target
 from flmm.protocols import SEPARATOR, answers
 
@@ -33,6 +35,18 @@ def test_a_narrative_is_spoken_whole_with_its_plain_words() -> None:
             ("a star", 1),
             (".", -1),
         ]
+
+
+def test_words_that_are_no_nouns_are_phrases_under_paper_and_in_training_alone() -> None:
+    narrative = (Piece("a star", 0), Piece("on", -1), Piece("it", 1))
+    mixed = sample(narrative)
+    mixed = replace(mixed, targets=(mixed.targets[0], replace(mixed.targets[1], is_noun=False)))
+    spoken = {protocol: answers(mixed, protocol)[0] for protocol in ("paper", "standard", "train")}
+    assert [piece.target for piece in spoken["paper"].pieces] == [0, -1, 1]
+    assert spoken["train"] == spoken["paper"]
+    assert [piece.target for piece in spoken["standard"].pieces] == [0, -1, -1]
+    assert [piece.text for piece in spoken["standard"].pieces] == ["a star", "on", "it"]
+    assert spoken["standard"].answer_id != spoken["paper"].answer_id
 
 
 def test_training_draws_depend_on_seed_draw_and_sample_alone() -> None:

@@ -6,6 +6,7 @@ from PIL import Image
 from flmm.backbones.grids import image_columns, letterboxed, square_grid
 from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.registry import register
+from flmm.data.geometry import View
 
 
 @register("deepseek_vl")
@@ -19,8 +20,8 @@ class DeepseekVL(TransformersBackbone):
     model_types = frozenset({"deepseek_vl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        vision, images = self.model.config.vision_config, self.processor.image_processor
-        canvas, view = letterboxed(image, vision.image_size, images.image_mean, images.resample)
+        vision = self.model.config.vision_config
+        canvas, view = self.canvas(image)
         inputs = self.processor(
             images=canvas,
             text=f"User: {self.processor.image_token}{text}\n\nAssistant:",
@@ -30,3 +31,12 @@ class DeepseekVL(TransformersBackbone):
         tokens: torch.Tensor = inputs["input_ids"][0]
         columns = image_columns(tokens, self.model.config.image_token_id, grid, self.name)
         return Prompt(dict(inputs), (grid,), (columns,))
+
+    def canvas(self, image: Image.Image) -> tuple[Image.Image, View]:
+        """The square that the processor gets, at its largest encoder's size, so that it resizes nothing there.
+
+        Its own letterbox rounds sizes, that of the published models rounds them down.
+        """
+        images = self.processor.image_processor
+        side = self.model.config.vision_config.image_size
+        return letterboxed(image, side, images.image_mean, images.resample, images.min_size)

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from flmm.backbones.base import Grid
-from flmm.backbones.grids import letterboxed
+from flmm.backbones.grids import padded
 from flmm.backbones.lmm import Prompt, TransformersBackbone
 from flmm.backbones.mining import MGMForConditionalGeneration
 from flmm.backbones.parts import part_config, part_weights, renamed
@@ -68,8 +68,8 @@ _STAGE = {
 class MGM(TransformersBackbone):
     """``MGMForConditionalGeneration`` with Vicuna (7B, 7B-HD) or Gemma (2B).
 
-    docs/families.md, MGM: padded to a square with CLIP's mean colour; one grid, or for HD the whole picture's (coarse)
-    and the tiles' as one (fine).
+    docs/families.md, MGM: padded to a square with CLIP's mean colour and resized then; one grid, or for
+    HD the whole picture's (coarse) and the tiles' as one (fine).
     """
 
     model_types = frozenset()
@@ -137,7 +137,7 @@ class MGM(TransformersBackbone):
             InputError: the text holds the token that stands for the picture.
         """
         config, images = self.model.config, self.processor.image_processor
-        canvas, view = letterboxed(image, config.side, images.image_mean, images.resample)
+        canvas, view = padded(image, config.side, images.image_mean, images.resample)
         pixels = images(canvas, do_resize=False, do_center_crop=False, return_tensors="pt").pixel_values
         side = config.vision_config.image_size // config.vision_config.patch_size
         fine = Grid("fine" if config.whole else "image", config.tiles * side, config.tiles * side, view)

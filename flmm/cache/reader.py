@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from flmm.backbones.base import Grid, HeadInput
 from flmm.cache import codec
-from flmm.cache.schema import Formats, Manifest, parse_manifest
+from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, outdated, parse_manifest, shard_version
 from flmm.cache.shards import GroupMemory, ShardFile, broken_shard
 from flmm.data.geometry import View
 
@@ -76,6 +76,8 @@ def read_manifest(path: Path) -> Manifest:
         file = ShardFile(manifest.folder / shard.file, STEP)
         if file.rows != shard.rows:
             raise file.broken(f"{file.rows} rows instead of {shard.rows}")
+        if shard_version(file.schema) != SCHEMA_VERSION:
+            raise outdated(file.path, shard_version(file.schema))
     return manifest
 
 
@@ -179,10 +181,10 @@ def _phrase(row: dict[str, Any], formats: Formats) -> CachedPhrase:
         count = maps * grid["rows"] * grid["columns"] * codec.value_bytes(formats.attention)
         payload = row["attention"][at_byte : at_byte + count]
         scales = row["attention_scales"][at_scale : at_scale + 4 * maps]
-        decoded = torch.from_numpy(codec.decode(payload, scales, formats.attention))
+        decoded = torch.from_numpy(codec.decode(payload, scales, formats.attention, signed=False))
         attention.append(decoded.reshape(maps, grid["rows"], grid["columns"]))
         at_byte, at_scale = at_byte + count, at_scale + 4 * maps
-    hidden = torch.from_numpy(codec.decode(row["hidden"], row["hidden_scales"], formats.hidden))
+    hidden = torch.from_numpy(codec.decode(row["hidden"], row["hidden_scales"], formats.hidden, signed=True))
     return CachedPhrase(
         attention=tuple(attention),
         grids=grids,

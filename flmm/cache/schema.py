@@ -13,7 +13,7 @@ import pyarrow as pa
 from flmm.errors import InputError
 from flmm.files import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1: a linear 8-bit code
 KIND = "attention"
 MANIFEST = "manifest.json"
 
@@ -55,13 +55,20 @@ PHRASE_SCHEMA = pa.schema(
         ("category", pa.string()),
         ("is_thing", pa.bool_()),
         ("is_plural", pa.bool_()),
-    ]
+    ],
+    # In every shard, so that one of another version is known without its manifest.
+    metadata={"schema_version": str(SCHEMA_VERSION)},
 )
+
+
+def shard_version(schema: pa.Schema) -> int:
+    """The schema version that a shard was written in; the first one did not say."""
+    return int((schema.metadata or {}).get(b"schema_version", b"1"))
 
 
 @dataclass(frozen=True)
 class Formats:
-    """Storage of the attention maps (uint8 or float16) and of the hidden states (int8 or float16)."""
+    """Storage of the attention maps and of the hidden states: ``log8`` or ``float16`` (``flmm.cache.codec``)."""
 
     attention: str
     hidden: str
@@ -119,6 +126,8 @@ def parse_manifest(path: Path) -> Manifest:
     """Read a manifest file without looking at its shards; see ``flmm.cache.reader.read_manifest``."""
     raw = read_json(path)
     version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version == 1 and raw.get("kind") == KIND:
+        raise outdated(path, version)
     if version != SCHEMA_VERSION or raw.get("kind") != KIND:
         found = f"kind {raw.get('kind')!r}, version {version!r}" if isinstance(raw, dict) else "no mapping"
         wanted = f"kind {KIND!r}, version {SCHEMA_VERSION}"
@@ -134,6 +143,14 @@ def parse_manifest(path: Path) -> Manifest:
         raise InputError(
             f"{path}: not a complete manifest ({error}); delete it and run extract again"
         ) from error
+
+
+def outdated(path: Path, version: int) -> InputError:
+    """What is said of a manifest or a shard of an earlier version."""
+    return InputError(
+        f"{path}: attention of schema version {version}, in the linear 8-bit code of an earlier release; this one "
+        f"reads version {SCHEMA_VERSION}: delete {path.parent} and run extract again"
+    )
 
 
 _PLAIN = ("key", "backbone", "part", "revision", "processor_hash", "params", "channels")

@@ -82,7 +82,7 @@ def _grid(grid: Grid, maps: torch.Tensor) -> Row:
 
 
 def _attention(maps: Sequence[torch.Tensor], storage: str) -> Row:
-    encoded = [codec.encode(_finite(grid.flatten(1), "attention"), storage) for grid in maps]
+    encoded = [codec.encode(_finite(grid.flatten(1), "attention"), storage, signed=False) for grid in maps]
     return {
         "attention": b"".join(payload for payload, _ in encoded),
         "attention_scales": b"".join(scales for _, scales in encoded),
@@ -91,7 +91,7 @@ def _attention(maps: Sequence[torch.Tensor], storage: str) -> Row:
 
 def _hidden(hidden: torch.Tensor, storage: str) -> Row:
     layers, tokens, width = hidden.shape
-    payload, scales = codec.encode(_finite(hidden.flatten(0, 1), "hidden state"), storage)
+    payload, scales = codec.encode(_finite(hidden.flatten(0, 1), "hidden state"), storage, signed=True)
     sizes = {"hidden_layers": layers, "hidden_tokens": tokens, "hidden_width": width}
     return {"hidden": payload, "hidden_scales": scales, **sizes}
 

@@ -35,7 +35,7 @@ def catalogue(context: typer.Context) -> None:
     console.print(table)
     console.print(f"families: {', '.join(families())}")
     console.print(
-        "weights: in two bytes each; per phrase: attention cache, uint8; grids: of a 480 x 640 photograph"
+        "weights: in two bytes each; per phrase: attention cache, log8; grids: of a 480 x 640 photograph"
     )
 
 

@@ -21,7 +21,7 @@ class Facts:
     """Of one model: parameters, decoder layers, hidden width, channels of all grids, grids of a photograph, bytes.
 
     ``weights``: of all parameters in two bytes each, what the GPU holds before any photograph. ``phrase``: what the
-    attention cache keeps of a phrase of three tokens: uint8 maps with a float32 scale each, int8 hidden states.
+    attention cache keeps of a phrase of three tokens: maps and hidden states in log8, with a float32 scale each.
     """
 
     parameters: int

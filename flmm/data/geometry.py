@@ -23,11 +23,20 @@ class View:
     content_width: int
 
 
-def letterbox(image_height: int, image_width: int, side: int) -> View:
-    """The view of an image whose longest side becomes ``side``, centred on a square canvas (LLaVA-1.5)."""
-    scale = side / max(image_height, image_width)
-    height, width = max(1, round(image_height * scale)), max(1, round(image_width * scale))
+def letterbox(image_height: int, image_width: int, side: int, smallest: int = 1) -> View:
+    """The view of an image whose longest side becomes ``side``, centred on a square canvas.
+
+    The other side is rounded down, as in the authors' processors (640 x 426 at 336 has 223 rows), but is at least
+    ``smallest``.
+    """
+    longest = max(image_height, image_width)
+    height, width = (max(smallest, length * side // longest) for length in (image_height, image_width))
     return View(side, side, (side - height) // 2, (side - width) // 2, height, width)
+
+
+def squared(image_height: int, image_width: int) -> View:
+    """The view of an image at its own size, centred on the smallest square that holds it (MGM)."""
+    return letterbox(image_height, image_width, max(image_height, image_width))
 
 
 def unpadded_canvas(image: tuple[int, int], canvas: tuple[int, int], patch: int) -> View:

@@ -1,8 +1,8 @@
 """Panoptic Narrative Grounding: ``png_coco_<split>2017.json`` over COCO's panoptic masks.
 
-One sample per narrative. A phrase is grounded when it is a noun with segments (``data/pre_process.py`` of
-github.com/BCV-Uniandes/PNG), its mask is the union of its segments and the pieces are the utterances as they
-are (the authors' ``flmm/datasets/png.py``).
+One sample per narrative; its pieces are the utterances as they are, and a phrase's mask is the union of its segments.
+Every utterance with segments is a target, as for the authors of F-LMM (their ``flmm/datasets/png.py``); those of PNG
+ask for a noun besides (``data/pre_process.py`` of github.com/BCV-Uniandes/PNG), which ``is_noun`` keeps.
 """
 
 from collections import Counter
@@ -106,9 +106,7 @@ def _read(
     targets: list[Target] = []
     for number, segment in enumerate(narrative.segments):
         target = -1
-        if segment.segment_ids and not segment.noun:
-            skipped[NOT_A_NOUN] += 1
-        elif segment.segment_ids and not segment.utterance.strip():
+        if segment.segment_ids and not segment.utterance.strip():
             skipped[NO_WORDS] += 1
         elif segment.segment_ids:
             for missing in (number for number in segment.segment_ids if number not in categories):
@@ -120,6 +118,7 @@ def _read(
             if mask.any():
                 target = len(targets)
                 targets.append(_target(number, segment, mask, panoptic, categories))
+                skipped[NOT_A_NOUN] += not segment.noun
             else:
                 skipped[ZERO_AREA] += 1
         pieces.append(Piece(segment.utterance, target))
@@ -138,6 +137,7 @@ def _target(
         category=category.name,
         is_thing=category.isthing,
         is_plural=segment.plural,
+        is_noun=segment.noun,
     )
 
 

@@ -21,6 +21,7 @@ from flmm.data.readers import (
     EVALUATION_IMAGE,
     NO_TARGET,
     NO_WORDS,
+    SHARED_ANNOTATION,
     ZERO_AREA,
     Files,
     GroundingReader,
@@ -29,6 +30,8 @@ from flmm.data.sample import Sample, Target
 from flmm.data.upstream import Id, index, parse_python
 from flmm.errors import InputError
 from flmm.params import Dataset
+
+TRAIN = "train"  # the split that the authors draw training sentences from
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class RefCOCO(GroundingReader):
             if image_id in exclude:
                 skipped[EVALUATION_IMAGE] += 1
                 continue
-            targets = tuple(self._targets(refs, skipped))
+            targets = tuple(self._targets(refs, split, skipped))
             if not targets:
                 skipped[NO_TARGET] += 1
                 continue
@@ -118,12 +121,16 @@ class RefCOCO(GroundingReader):
             raise InputError(f"{self.where}: has no split {split!r}; its splits: {known}")
         return self._splits[split]
 
-    def _targets(self, refs: list[_Ref], skipped: Counter[str]) -> Iterator[Target]:
+    def _targets(self, refs: list[_Ref], split: str, skipped: Counter[str]) -> Iterator[Target]:
         by_annotation: dict[int, list[_Ref]] = {}
         for ref in refs:
             by_annotation.setdefault(ref.ann_id, []).append(ref)
         for annotation_id, sharing in by_annotation.items():
-            # The last ref speaks for the object (`paper`: its first sentence); the others' sentences follow.
+            # The last ref speaks for the object: in training alone, else (`paper`) with its first sentence, and the
+            # others' sentences follow.
+            if split == TRAIN:
+                skipped[SHARED_ANNOTATION] += sum(len(ref.sentences) for ref in sharing[:-1])
+                sharing = sharing[-1:]
             raw = [sentence.raw for ref in (sharing[-1], *sharing[:-1]) for sentence in ref.sentences]
             sentences = tuple(text for text in (sentence.lower() for sentence in raw) if text.strip())
             skipped[EMPTY_SENTENCE] += len(raw) - len(sentences)

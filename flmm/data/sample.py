@@ -23,6 +23,7 @@ class Target:
     union of its segments. ``sentences``: a referred object's expressions (RES), the one phrase (PNG), the queries
     as upstream writes them (ReasonSeg) or the expected answer (Visual-CoT). ``ignore``: pixels that do not count, as
     run lengths; empty for none. ``is_box``: only the box around the pixels is annotated, and ``rle`` holds it.
+    ``is_noun``: PNG ties some segments to other words ("it", "on"); protocol ``standard`` does not count them.
     """
 
     target_id: str
@@ -33,6 +34,7 @@ class Target:
     is_plural: bool
     ignore: str = ""
     is_box: bool = False
+    is_noun: bool = True
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """The mask as (height, width) bool."""
@@ -103,6 +105,7 @@ SAMPLE_SCHEMA = pa.schema(
                         ("is_plural", pa.bool_()),
                         ("ignore", pa.string()),
                         ("is_box", pa.bool_()),
+                        ("is_noun", pa.bool_()),
                     ]
                 )
             ),

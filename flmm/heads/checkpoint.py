@@ -1,6 +1,8 @@
 """Heads on disk: our own safetensors with their sizes in the metadata, and the authors' published files."""
 
 import json
+import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from flmm.errors import InputError
 from flmm.files import atomic_path
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter
-from flmm.heads.weights import Weights, load_strictly, read_weights
+from flmm.heads.weights import Weights, listed, load_strictly, read_weights
 from flmm.params import Head, PositiveInt, Section
 
 METADATA_KEY = "flmm_head"
@@ -24,6 +26,10 @@ LAYOUT = (
     "text_proj.",
     "text_layer_weights",
 )
+# Of SAM, but frozen: its image encoder, and the normalization of its input.
+FROZEN = ("sam.model.image_encoder.", "sam.model.pixel_mean", "sam.model.pixel_std")
+
+log = logging.getLogger(__name__)
 
 
 class HeadConfig(Section):
@@ -130,20 +136,34 @@ def check_fits(path: Path, config: HeadConfig, sizes: Mapping[str, int], where: 
 def load_published(path: Path) -> Weights:
     """The trained tensors of a published F-LMM checkpoint; ``load_strictly`` puts them into a head.
 
-    Layout: https://github.com/wusize/F-LMM; SAM's image encoder and the frozen LMM are not in it.
+    Layout: https://github.com/wusize/F-LMM. What was frozen (the LMM, SAM's image encoder) is no part of it; a file
+    that holds it too was saved whole, and a warning lists what is left out.
 
     Raises:
-        InputError: unreadable, unsafe, a part is absent, or a key is of none of the parts (names them).
+        InputError: unreadable, unsafe, a part is absent, or a key of one of our parts is none of theirs.
     """
     weights = read_weights(path)
-    _check_layout(weights, path)
-    return weights
-
-
-def _check_layout(weights: Mapping[str, torch.Tensor], path: Path) -> None:
-    foreign = [name for name in weights if not name.startswith(LAYOUT)]
-    if foreign:
-        raise InputError(f"{path}: not of a published F-LMM head: {', '.join(sorted(foreign))}")
-    absent = [part for part in LAYOUT if not any(name.startswith(part) for name in weights)]
+    frozen = [name for name in weights if _is_frozen(name)]
+    if frozen:
+        log.warning(
+            "%s: left out %d tensors of what was frozen: %s", path, len(frozen), listed(_grouped(frozen))
+        )
+    kept = {name: value for name, value in weights.items() if not _is_frozen(name)}
+    unknown = [name for name in kept if not name.startswith(LAYOUT)]
+    if unknown:
+        raise InputError(f"{path}: not of a published F-LMM head: {listed(sorted(unknown))}")
+    absent = [part for part in LAYOUT if not any(name.startswith(part) for name in kept)]
     if absent:
         raise InputError(f"{path}: a published F-LMM head has {', '.join(absent)}, this one does not")
+    return kept
+
+
+def _is_frozen(name: str) -> bool:
+    ours = name.split(".")[0] in {part.split(".")[0] for part in LAYOUT}
+    return not ours or name.startswith(FROZEN)
+
+
+def _grouped(names: list[str]) -> list[str]:
+    """``llava.language_model.layers.* (290)``: the first three parts of the names, and how many share them."""
+    counts = Counter(".".join(name.split(".")[:3]) for name in names)
+    return [group if group in names else f"{group}.* ({count})" for group, count in sorted(counts.items())]

@@ -6,6 +6,7 @@ grids take a layer's maps of both grids before the next layer's, ours all maps o
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,15 +23,17 @@ from flmm.heads.checkpoint import (
     read_config,
     write_head,
 )
-from flmm.heads.model import build_head
+from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter
-from flmm.heads.weights import Weights, load_strictly, read_weights
+from flmm.heads.weights import Weights, load_strictly, read_plain, read_weights
 from flmm.params import Head
 
 SUFFIXES = (".pth", ".safetensors")
 # Where the sizes are in a published file: the mask head's first convolution, the text prompt's weights.
 FIRST, LAYERS, TEXT = "mask_head.encoder.0.0.convs.0.conv.weight", "text_layer_weights", "text_proj.weight"
 _DIMENSIONS = {FIRST: 4, LAYERS: 1, TEXT: 2}
+
+log = logging.getLogger(__name__)
 
 
 def import_checkpoint(
@@ -47,8 +50,8 @@ def import_checkpoint(
 
     Channels, layers, hidden width and U-Net width come from the weights. ``upsample``, which no weight shows,
     is what an exported file recorded, else the argument. ``grids``: how many a layer's channels hold side by side
-    (MGM-HD: 2). Nothing in the file is executed
-    (``flmm.heads.weights.read_weights``). Returns the sizes.
+    (MGM-HD: 2). Nothing in the file is executed (``flmm.heads.weights.read_weights``). What a file of parameters only
+    lacks, SAM's fixed frequencies, is taken from ``sam``. Returns the sizes.
 
     Raises:
         InputError: unreadable or unsafe; a key is missing, unexpected or misshapen (names it); a value is not a
@@ -69,6 +72,7 @@ def import_checkpoint(
         segmenter=sam,
         seed=0,  # every weight is replaced: the load is what checks each key and shape
     )
+    weights = _with_buffers(weights, head, source)
     load_strictly(head, weights, source)
     if grids > 1:
         weights = _reordered(weights, config.layers, grids, source)
@@ -102,6 +106,14 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
             torch.save({"state_dict": weights, "meta": meta}, temporary)
         except RuntimeError as error:  # how torch's zip writer reports a full disk
             raise OSError(first_line(error)) from error
+
+
+def _with_buffers(weights: Weights, head: GroundingHead, source: Path) -> Weights:
+    """``weights`` and the buffers that they lack: SAM's own, which no training changes (its random frequencies)."""
+    absent = {name: value for name, value in head.named_buffers() if name not in weights}
+    if absent:
+        log.warning("%s: holds parameters only; taken from the segmenter: %s", source, ", ".join(absent))
+    return {**weights, **{name: value.detach().clone() for name, value in absent.items()}}
 
 
 def _reordered(weights: Weights, outer: int, inner: int, source: Path) -> Weights:
@@ -153,7 +165,7 @@ def _recorded(source: Path) -> HeadConfig | None:
         with safe_open(source, framework="pt") as file:
             meta = file.metadata() or {}
     else:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        content = read_plain(source)
         meta = content.get("meta") if isinstance(content.get("meta"), Mapping) else {}
     if METADATA_KEY not in meta:
         return None

@@ -136,10 +136,11 @@ class SamRefiner(nn.Module):
     def mask_prompts(self, mask_logits: torch.Tensor, image_size: tuple[int, int]) -> torch.Tensor:
         """(P, H, W) logits -> (P, 1, 4E, 4E) on SAM's square; gradients reach the mask head through it.
 
-        The padding is one number for all phrases of a call, the lowest of their logits, as upstream.
+        The padding is one number for all phrases of a call, the lowest of their logits, as upstream: of those
+        that come in, not of the resized ones, whose lowest a shrinking image may have lost.
         """
         inside = resize_bilinear(mask_logits, self.content_size(image_size, self.side))
-        padding = min(PADDING_LOGIT, float(inside.detach().min()))
+        padding = min(PADDING_LOGIT, float(mask_logits.detach().min()))
         square = pad_to_square(inside, self.side, value=padding)
         return resize_bilinear(square, self.mask_prompt_size)[:, None]
 

@@ -90,6 +90,7 @@ class UNetHead(nn.Module):
         self.encoder = nn.ModuleList([first, *rest])
         self.decoder = nn.ModuleList(UpBlock(below, width) for width, below in pairwise(widths))
         self.conv_seg = nn.Conv2d(widths[0], 1, 1)
+        self.apply(_start)
 
     def forward(self, attention: torch.Tensor) -> torch.Tensor:
         """(P, C, h, w) attention, not normalised -> (P, 1, H, W) logits, max(H, W) at least ``upsample``."""
@@ -111,6 +112,18 @@ class UNetHead(nn.Module):
         scale = max(1.0, self.upsample / max(maps.shape[-2:]))
         # By factor, not by size: interpolation then samples at exactly this factor on both axes, as upstream.
         return F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _start(module: nn.Module) -> None:
+    """Draw a convolution's weights as mmsegmentation's U-Net does: Kaiming normal, fan-out, bias zero.
+
+    Attention that sums to one over a map is tiny. Under torch's own smaller weights the first GroupNorm sees
+    variances below its epsilon, and a training at the paper's learning rate hardly moves for hundreds of steps.
+    """
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def normalise(attention: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Weight files in, exact reports out: nothing is unpickled unrestricted, no key is dropped unseen."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,30 @@ from flmm.errors import InputError, first_line
 Weights = dict[str, torch.Tensor]
 
 LISTED_KEYS = 5  # how many keys an error message names before it counts the rest
+
+
+class _LeftOut:
+    """Stands for an object of a training's log: whatever it was made from is dropped, and nothing is called."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+# mmengine's checkpoints hold a log of the training beside the weights: curves as NumPy arrays in a class of its own,
+# which is pickled with its methods. By these names it is read past.
+_LOG = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.ndarray",
+    "numpy.dtype",
+)
 
 
 def read_weights(path: Path) -> Weights:
@@ -43,15 +68,29 @@ def _read_safetensors(path: Path) -> Weights:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def _read_pickle(path: Path) -> Weights:
+def read_plain(path: Path) -> Any:
+    """What a pickled checkpoint holds, if that is plain data; of a training's log only placeholders are left.
+
+    Raises:
+        InputError: cut short, something else, or it holds an object of a class that is none of these (names it).
+    """
+    names: list[Any] = [(_LeftOut, name) for name in _LOG]
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(names):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"it holds {found[1]}" if found else "it is not a checkpoint of plain tensors"
         raise InputError(
-            f"{path}: refused, it is not a checkpoint of plain tensors (loading it could run code)"
+            f"{path}: refused, {what} (loading it could run code). If you trust it, keep its weights alone: "
+            f"torch.save(torch.load({path.name!r}, weights_only=False)['state_dict'], 'weights.pth')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
+
+
+def _read_pickle(path: Path) -> Weights:
+    content = read_plain(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping):
         raise InputError(f"{path}: expected a state dict, found {type(content).__name__}")
@@ -73,7 +112,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor], source
         if name in weights and weights[name].shape != value.shape
     ]
     problems = [
-        f"{kind}: {_listed(names)}"
+        f"{kind}: {listed(names)}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", misshapen))
         if names
     ]
@@ -82,6 +121,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor], source
     module.load_state_dict(weights, strict=True)
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - LISTED_KEYS} more" if len(names) > LISTED_KEYS else ""
     return ", ".join(names[:LISTED_KEYS]) + more

@@ -68,7 +68,7 @@ class State:
         return True
 
     def inputs(self, step: Step) -> list[str]:
-        """The files for which Snakemake waits before the step, and its sign to run; none for a step that does not run."""
+        """The files for which Snakemake waits before the step, and its sign to run; none where it does not run."""
         if step not in self.running:
             return []
         return [str(CHANGED), *(str(record(self.graph, read)) for read in self.graph.reads(step))]

@@ -37,8 +37,8 @@ def train(
     """Train a head; writes ``head.safetensors``, ``curves.jsonl``, ``summary.json``, ``timing.json``.
 
     ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
-    ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record as it comes and may fail without harm. Runs on
-    the processes and devices that accelerate finds.
+    ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record
+    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds.
 
     Raises:
         InputError: a manifest, shard, embedding or segmenter cannot be used.

@@ -6,7 +6,7 @@ Legend: P phrases, H W coarse logits, h w image size in pixels.
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -48,15 +48,23 @@ def learning_rate(step: int, *, steps: int, peak: float, warmup: float) -> float
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def image_losses(output: HeadOutput, image: TrainingImage) -> torch.Tensor:
+def image_losses(
+    output: HeadOutput, image: TrainingImage, refined_targets: Literal["annotation", "resized"]
+) -> torch.Tensor:
     """The four losses of one image (order: ``LOSSES``), each the mean over its phrases.
 
-    The coarse target goes by way of the LMM's input size (docs/families.md). The refined masks have the
-    image's own size and are compared with the annotation itself: the refiner is there for the outline.
+    The coarse target goes by way of the image's size in the LMM's input. The refined masks have the image's own
+    size; they are compared with the annotation itself, or (``resized``, as the authors do) with what is left of it
+    at the LMM's size, enlarged again: small outlines are blocks then.
     """
-    masks = image.masks.to(output.coarse.device)  # (P, h, w)
-    coarse = mask_loss(output.coarse, training_targets(masks, image.said.view, _size(output.coarse)))
-    refined = mask_loss(output.refined, resize_nearest(masks, _size(output.refined)))
+    masks, view = image.masks.to(output.coarse.device), image.said.view  # masks: (P, h, w)
+    coarse = mask_loss(output.coarse, training_targets(masks, view, _size(output.coarse)))
+    refined = mask_loss(
+        output.refined,
+        resize_nearest(masks, _size(output.refined))
+        if refined_targets == "annotation"
+        else training_targets(masks, view, _size(output.refined)),
+    )
     return torch.stack([coarse["bce"], coarse["dice"], refined["bce"], refined["dice"]])
 
 
@@ -126,7 +134,11 @@ class Trainer:
             # Gradients travel between processes once per step, with the last images.
             with nullcontext() if number == len(passes) else accelerator.no_sync(self._model):
                 outputs = self._model([image.said for image in some], [image.embedding for image in some])
-                losses = torch.stack(list(map(image_losses, outputs, some))).sum(dim=0)
+                targets = self._settings.targets
+                each = [
+                    image_losses(output, image, targets) for output, image in zip(outputs, some, strict=True)
+                ]
+                losses = torch.stack(each).sum(dim=0)
                 accelerator.backward(losses.sum() * weight)
             total += losses.detach() * (weight / accelerator.num_processes)
         norm = accelerator.clip_grad_norm_(self._head.parameters(), self._settings.gradient_norm)

@@ -13,7 +13,7 @@ from flmm.data.geometry import View
 from flmm.data.sample import Sample, Target, encode_rle
 from flmm.protocols import Answer, answers
 
-FORMATS = Formats(attention="uint8", hidden="int8")
+FORMATS = Formats(attention="log8", hidden="log8")
 COARSE = Grid("base", 4, 4, View(64, 64, 0, 0, 64, 64))
 FINE = Grid("tiles", 6, 8, View(96, 128, 12, 0, 72, 128))
 
@@ -71,7 +71,7 @@ def part(tmp_path: Path) -> tuple[Manifest, list[Observation]]:
         part="refcoco-train",
         revision=None,
         processor_hash="none",
-        params={"attention": "uint8", "hidden": "int8"},
+        params={"attention": "log8", "hidden": "log8"},
         formats=FORMATS,
         channels=12,
         shards=tuple(shards),

@@ -104,6 +104,16 @@ def test_refs_that_share_an_annotation_collapse_to_the_last_at_the_place_of_the_
     assert skipped == {}
 
 
+def test_in_training_only_the_last_of_refs_that_share_an_annotation_speaks(tmp_path: Path) -> None:
+    files = upstream()
+    for record in files["refcoco/refs(unc).p"]:
+        record["split"] = "train" if record["ann_id"] != 20 else "val"
+    read, skipped = samples(tmp_path, "refcoco-train", files)
+    sentences = {t.target_id: t.sentences for sample in read for t in sample.targets}
+    assert sentences["30"] == ("the last name", "again")
+    assert skipped == {"sentence: for training, of a ref whose annotation a later ref has too": 1}
+
+
 def test_a_referred_object_has_its_mask_lower_cased_sentences_and_photograph(tmp_path: Path) -> None:
     read, _ = samples(tmp_path, "refcoco-train", upstream())
     sample = read[0]
@@ -181,9 +191,9 @@ def test_words_that_cannot_be_grounded_are_counted(tmp_path: Path) -> None:
     files["refcoco/refs(unc).p"].append(ref(9, 31, "val", "", "  "))
     files["refcoco/refs(unc).p"][4]["sentences"].append({"raw": " ", "sent": "", "tokens": []})
     read, skipped = samples(tmp_path, "png-val", files)
-    assert len(read[0].targets) == 1
+    assert [(t.sentences[0], t.is_noun) for t in read[0].targets] == [("two people", True), ("a dog", False)]
     assert skipped == {
-        "target: segments on words that are not a noun": 1,
+        "target: segments on words that are not a noun (counted by paper alone)": 1,
         "target: no words": 1,
     }
     read, skipped = samples(tmp_path, "refcoco-val", files)

@@ -23,7 +23,7 @@ GRID = Grid("image", 6, 6, View(48, 48, 6, 0, 36, 48))
 CHANNELS, LAYERS, HIDDEN = 6, 3, 10
 # What every grounding evaluation reports: trained, control, baseline, each coarse and refined.
 HEADS = {name + refined for name in ("unet", "untrained", "localization") for refined in ("", "+sam")}
-FORMATS = Formats(attention="uint8", hidden="int8")
+FORMATS = Formats(attention="log8", hidden="log8")
 # A head does not see the ground truth; the fake ones find it here, by the attention that it goes with.
 TRUTHS: dict[bytes, list[np.ndarray]] = {}
 

@@ -90,7 +90,11 @@ def damaged(change: Callable[[dict[str, torch.Tensor]], None], head: Path, path:
             lambda w: w.pop("text_layer_weights"),
             "a published F-LMM head has text_layer_weights, this one does not",
         ),
-        (lambda w: w.update({"llm.weight": torch.zeros(2)}), "llm.weight"),
+        (
+            lambda w: w.update({"sam.model.scale": torch.zeros(2)}),
+            "not of a published F-LMM head: sam.model.scale",
+        ),
+        (lambda w: w.update({"mask_head.scale": torch.zeros(2)}), "unexpected: mask_head.scale"),
         (lambda w: w.update({"text_proj.bias": torch.zeros(3)}), "text_proj.bias"),
         (lambda w: w.update({"text_proj.weight": torch.zeros(3)}), "not 2 axes"),
         (
@@ -110,6 +114,36 @@ def test_every_key_is_accounted_for(
     with pytest.raises(InputError, match=message):
         taken(damaged(change, head, tmp_path / "d.pth"), out, sam)
     assert not out.exists()
+
+
+FREQUENCIES = "sam.model.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+
+
+def test_a_file_of_parameters_only_takes_the_frequencies_of_sam(
+    head: Path, tmp_path: Path, sam: SamSegmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``torch.save(dict(model.named_parameters()))`` leaves out buffers, which no training changes."""
+    out = tmp_path / "out.safetensors"
+    taken(damaged(lambda w: w.pop(FREQUENCIES), head, tmp_path / "p.pth"), out, sam)
+    assert out.read_bytes() == head.read_bytes()
+    assert FREQUENCIES in caplog.text
+
+
+def test_what_was_frozen_is_listed_and_left_out(
+    head: Path, tmp_path: Path, sam: SamSegmenter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def add(weights: dict[str, torch.Tensor]) -> None:
+        weights["sam.model.image_encoder.pos_embed"] = torch.zeros(2)
+        weights["sam.model.pixel_mean"] = torch.zeros(3)
+        for layer in range(30):
+            weights[f"llava.language_model.layers.{layer}.weight"] = torch.zeros(1)
+
+    out = tmp_path / "out.safetensors"
+    taken(damaged(add, head, tmp_path / "whole.pth"), out, sam)
+    assert out.read_bytes() == head.read_bytes()
+    assert "32 tensors" in caplog.text
+    assert "llava.language_model.layers.* (30)" in caplog.text
+    assert "sam.model.image_encoder.* (1), sam.model.pixel_mean" in caplog.text
 
 
 class Evil:

@@ -39,6 +39,15 @@ def test_the_mask_prompt_is_four_times_the_embedding_and_padded_below_a_landscap
     assert bool((prompts[:, :, inside:] == -1).all())
 
 
+@torch.no_grad()
+def test_the_padding_is_the_lowest_logit_before_the_resize(head: GroundingHead) -> None:
+    logits = torch.ones(2, 96, 144)  # resized to 32 x 48: three pixels become one
+    logits[1, 0, 0] = -30.0  # bilinear without smoothing reads the middle one of three, so this one is lost
+    prompts = head.sam.mask_prompts(logits, (96, 144))
+    assert float(prompts[:, :, :16].min()) > -30
+    assert bool((prompts[:, :, 16:] == -30).all())
+
+
 def test_the_box_prompt_is_in_sam_pixels_and_whole_for_an_empty_mask(head: GroundingHead) -> None:
     logits = torch.full((2, *IMAGE), -9.0)
     logits[0, 10:20, 30:45] = 9.0

@@ -48,3 +48,36 @@ def test_the_authors_head_has_about_eight_million_weights() -> None:
         unet = UNetHead(in_channels=1024, base_channels=64, upsample=64)
     count = sum(parameter.numel() for parameter in unet.parameters())
     assert 7.0e6 < count < 9.0e6  # with SAM's prompt encoder and mask decoder (4.1 M): the paper's 12 M
+
+
+def test_every_convolution_starts_from_kaiming_normal_fan_out() -> None:
+    torch.manual_seed(0)
+    unet = UNetHead(in_channels=24, base_channels=16, upsample=32)
+    convolutions = [module for module in unet.modules() if isinstance(module, torch.nn.Conv2d)]
+    for conv in convolutions:
+        weight = conv.weight.detach()
+        expected = (2 / (weight.shape[0] * weight.shape[2] * weight.shape[3])) ** 0.5  # outputs x kernel
+        spread = 4 / (2 * weight.numel()) ** 0.5  # of a standard deviation's estimate, four times
+        assert abs(weight.std().item() / expected - 1) < max(spread, 0.02), weight.shape
+        # Normal, not uniform: a uniform draw of this deviation ends at 1.73 of it.
+        assert weight.numel() < 500 or weight.abs().max().item() > 2.5 * expected
+    assert torch.equal(unet.conv_seg.bias, torch.zeros(1))
+    assert len(convolutions) == 2 * 4 + 3 * 3 + 1
+
+
+def test_twenty_five_steps_learn_something() -> None:
+    """Torch's own start stands still here: attention that sums to one drowns in GroupNorm's epsilon."""
+    torch.manual_seed(0)
+    unet = UNetHead(in_channels=8, base_channels=8, upsample=16)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3)
+    truth = torch.zeros(2, 1, 16, 16)
+    truth[0, :, 2:8, 3:9] = truth[1, :, 8:14, 6:14] = 1
+    maps = torch.nn.functional.avg_pool2d(truth, 2).repeat(1, 8, 1, 1) + 0.1 * torch.rand(2, 8, 8, 8)
+    losses = []
+    for _ in range(25):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(unet(maps), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.25, losses

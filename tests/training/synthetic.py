@@ -81,10 +81,10 @@ def write_training_set(
             grids=(grid,),
         )
         samples.append(sample)
-        rows.append(phrase_rows(sample, answer, observation, "train", 0, Formats("uint8", "int8")))
+        rows.append(phrase_rows(sample, answer, observation, "train", 0, Formats("log8", "log8")))
     part = folder / "extract" / "png-train"
     shard = write_shard(part / "shard-00000.parquet", rows)
-    formats = Formats("uint8", "int8")
+    formats = Formats("log8", "log8")
     manifest = Manifest("k", BACKBONE, "png-train", None, "h", {}, formats, channels, (shard,), part).write()
     return manifest, _write_embeddings(folder / "embed", samples, sam)
 

@@ -9,12 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from flmm.backbones.base import Grid, HeadInput
+from flmm.data.geometry import View
 from flmm.errors import InputError, StepError
 from flmm.heads.checkpoint import load_head
 from flmm.heads.losses import mask_loss
+from flmm.heads.model import HeadOutput
 from flmm.heads.segmenter import load_segmenter
 from flmm.training import train, trainer
 from flmm.training.checkpoints import Record
+from flmm.training.images import TrainingImage
 
 from .conftest import Run
 from .synthetic import BACKBONE, make_params, write_training_set
@@ -223,3 +227,24 @@ def test_fp16_without_a_gpu_is_an_input_error(run: Run, tmp_path: Path) -> None:
 def test_bfloat16_trains(run: Run, tmp_path: Path) -> None:
     run(tmp_path, precision="bf16")
     assert len(curves(tmp_path)) == 6
+
+
+def test_refined_masks_learn_the_annotation_or_what_the_lmm_s_size_leaves_of_it() -> None:
+    """A line of one pixel that nearest neighbour misses on its way through half the size."""
+    masks = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    masks[0, 3] = 1
+    said = HeadInput((), (Grid("image", 2, 2, View(4, 4, 0, 0, 4, 4)),), (torch.zeros(1, 1, 1),), (8, 8))
+    image = TrainingImage(said, masks, torch.zeros(0))
+    output = HeadOutput(torch.zeros(1, 2, 2), torch.full((1, 8, 8), -20.0))
+    drawn = trainer.image_losses(output, image, "annotation")
+    resized = trainer.image_losses(output, image, "resized")
+    assert drawn[2].item() == pytest.approx(20 * 8 / 64)
+    assert resized[2].item() == pytest.approx(0, abs=1e-6)
+    assert torch.equal(drawn[:2], resized[:2])
+
+
+def test_the_two_kinds_of_refined_targets_train_differently(run: Run, tmp_path: Path) -> None:
+    drawn, resized = (run(tmp_path / kind, targets=kind) for kind in ("annotation", "resized"))
+    first, other = curves(drawn)[0], curves(resized)[0]
+    assert first["loss_coarse_bce"] == other["loss_coarse_bce"]
+    assert first["loss_refined_bce"] != other["loss_refined_bce"]
