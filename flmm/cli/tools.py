@@ -52,6 +52,19 @@ def keys(context: typer.Context) -> None:
     write_keys(params_of(context))
 
 
+@app.command()
+def stage(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
+    backbone: Annotated[str, typer.Argument(help="A name of params.yaml's `backbones`.")] = "",
+    benchmark: Annotated[str, typer.Argument(help="A benchmark.")] = "",
+) -> None:
+    """Make one stage's results by Snakemake: what `dvc repro` calls."""
+    from flmm.pipeline.bookkeeping import run_stage
+
+    run_stage(params_of(context), name, backbone, benchmark)
+
+
 @app.command("export-checkpoint")
 def export_checkpoint(
     context: typer.Context,

@@ -45,7 +45,7 @@ def check(backbone: TransformersBackbone) -> Iterator[Finding]:
     """Every property of the contract, one after the other; a model in float32 is compared to 1e-5."""
     before = backbone.weights_hash()
     image = noise(40, 60)
-    backbone.read(image, PROMPT)  # a processor that fails says so in one sentence
+    backbone.read(image, GROUNDING_PROMPT)  # a processor that fails says so in one sentence
     yield observed_attention(backbone, image)
     yield padded_attention(backbone, image)
     yield generated_attention(backbone, image)

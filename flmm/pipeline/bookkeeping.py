@@ -12,7 +12,8 @@ from flmm.errors import StepError
 from flmm.files import write_json
 from flmm.params import Params
 from flmm.pipeline.keys import Keys
-from flmm.pipeline.state import State
+from flmm.pipeline.outputs import record as record_of
+from flmm.pipeline.state import State, rule_of
 from flmm.pipeline.steps import GENERATE, Graph, Step
 
 # Steps that one stage of dvc.yaml runs together.
@@ -88,6 +89,36 @@ def _is_in_git() -> bool:
 
 
 def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).parent / "dvc"  # of this environment, activated or not
-    name = str(program) if program.exists() else "dvc"
-    return subprocess.run([name, *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([_program("dvc"), *arguments], capture_output=True, text=True, check=False)
+
+
+# Rules whose files no stage holds: they run where a stage's step needs a file that is missing.
+CACHES = ("generate", "download", "embed", "extract")
+
+
+def run_stage(params: Params, stage: str, backbone: str, benchmark: str) -> None:
+    """Let Snakemake make a stage's results: those that are not current, with the rules that may run for them.
+
+    Raises:
+        StepError: Snakemake failed (it has said why).
+    """
+    graph = Graph(params)
+    steps = [
+        step
+        for step in graph.results
+        if stage_of(step) == stage and backbone in ("", step.backbone) and benchmark in ("", step.item)
+    ]
+    if not steps:  # such as pictures where no benchmark has masks: an empty folder is the result
+        (Path("results") / params.suite / backbone / stage).mkdir(parents=True, exist_ok=True)
+        return
+    rules = sorted({*CACHES, *map(rule_of, steps)})
+    targets = [str(record_of(graph, step)) for step in steps]
+    quiet = ["--quiet", "host", "progress", "rules"]
+    command = ["snakemake", "--cores", "all", *quiet, "--allowed-rules", *rules, "--", *targets]
+    if subprocess.run([_program(command[0]), *command[1:]], check=False).returncode:
+        raise StepError(f"snakemake failed in stage {stage} {backbone} {benchmark}".rstrip())
+
+
+def _program(name: str) -> str:
+    program = Path(sys.executable).parent / name  # of this environment, activated or not
+    return str(program) if program.exists() else name

@@ -81,7 +81,7 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
 def _of_part(graph: Graph, part: str) -> dict[str, Any]:
     dataset, split = graph.place(part)
     entry, prepare = graph.params.active.datasets[dataset], graph.params.prepare
-    found = {
+    found: dict[str, Any] = {
         "prepare.exclude": sorted(prepare.exclude),
         "dataset": dataset,
         "split": split,
@@ -108,7 +108,7 @@ def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     # Prompts as they read, not the code that makes them: it lies beside that which counts.
     prompt = entry.prompt
     probes = (Short("{text}"), Short("{text}", "{hint}", ("{A}", "{B}", "{C}")))
-    found["prompt"] = [prompt(probe) for probe in probes] if prompt else []
+    found["prompt"] = [prompt(probe) for probe in probes]
     found["evaluate.max_new_tokens"] = params.evaluate.max_new_tokens
     return found | {"extract.dtype": params.extract.dtype} | _model(params, step.backbone, hashes)
 

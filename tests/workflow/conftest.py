@@ -18,9 +18,9 @@ SMALL = {
     ("suites", "shapes", "generate", "evaluation_images"): 20,
     ("extract", "samples_per_shard"): 10,
     ("embed", "images_per_shard"): 20,
-    ("train", "head", "base_channels"): 4,
+    ("suites", "shapes", "train", "head", "base_channels"): 4,
     ("train", "checkpoint_every"): 2,
-    ("evaluate", "overlays"): 2,
+    ("overlays", "pictures"): 2,
     ("evaluate", "max_new_tokens"): 4,
 }
 

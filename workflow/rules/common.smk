@@ -37,7 +37,7 @@ def state():
 
     Results carry the key of everything that they depend on, and flmm/pipeline/state.py says which have to be made again.
     Snakemake's own signs (dates, its memory of params and inputs) would only guess at the same: a step that is current
-    has no inputs, one that is not has one that is newer than everything. What is forced on the command line stays forced,
+    has no inputs, one that is not has one that was written just now. What is forced on the command line stays forced,
     and what follows from it with it.
     """
     settings = workflow.dag_settings
@@ -50,14 +50,10 @@ def state():
             CHANGED.write_text(
                 str(time.time_ns())
             )  # other content each time: equal content would be no change
-            os.utime(CHANGED, (NEVER, NEVER))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         os._exit(2)  # Snakemake would report an error inside an input function at length
     return found
-
-
-NEVER = 4_000_000_000  # a date that no result has: in the year 2096
 
 
 # A GPU does one heavy job at a time. Without one, several jobs of one thread each get through more than one job of
