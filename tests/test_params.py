@@ -36,10 +36,10 @@ def test_the_shipped_file_is_valid_for_both_suites() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("train.lr", 0.0),
-        ("train.lr", "1e-4"),
-        ("train.batch_size", 1.5),
-        ("train.head.base_channels", -2),
+        ("suites.shapes.train.lr", 0.0),
+        ("suites.shapes.train.lr", "1e-4"),
+        ("suites.shapes.train.batch_size", 1.5),
+        ("suites.shapes.train.head.base_channels", -2),
         ("train.warmup", 1.0),
         ("train.betas", [0.9]),
         ("extract.attention", "int4"),
@@ -53,13 +53,13 @@ def test_the_shipped_file_is_valid_for_both_suites() -> None:
 def test_a_wrong_value_or_key_is_named_on_one_line(path: str, value: object) -> None:
     with pytest.raises(InputError) as caught:
         parse_params(changed(path, value))
-    assert path in str(caught.value)
+    assert path.removeprefix("suites.shapes.") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_key_is_named() -> None:
     raw = copy.deepcopy(RAW)
-    del raw["train"]["lr"]
+    del raw["suites"]["shapes"]["train"]["lr"]
     with pytest.raises(InputError, match=r"train\.lr"):
         parse_params(raw)
 
@@ -69,7 +69,7 @@ def test_a_backbone_of_another_suite_is_refused_with_the_known_ones() -> None:
         parse_params(changed("backbones", ["llava-1.5-7b"]))
 
 
-def test_a_suite_replaces_values_of_train_one_level_deep() -> None:
+def test_a_section_and_the_active_suite_together_hold_every_value() -> None:
     paper = changed("suite", "paper")
     paper["backbones"] = ["llava-1.5-7b"]
     found = parse_params(paper)
@@ -78,9 +78,23 @@ def test_a_suite_replaces_values_of_train_one_level_deep() -> None:
 
 
 @pytest.mark.parametrize("section", ["train", "extract"])
-def test_a_mistake_in_a_suites_replacement_is_named(section: str) -> None:
-    with pytest.raises(InputError, match=rf"{section}.*epoch_count"):
-        parse_params(changed(f"suites.shapes.{section}", {"epoch_count": 2}))
+def test_an_unknown_value_of_a_suite_is_named(section: str) -> None:
+    with pytest.raises(InputError, match=rf"{section}\.epoch_count"):
+        parse_params(changed(f"suites.shapes.{section}.epoch_count", 2))
+
+
+@pytest.mark.parametrize("suite", ["shapes", "paper"])  # also of the suite that does not run
+@pytest.mark.parametrize(
+    ("section", "name"), [("train", "weight_decay"), ("train", "warmup"), ("extract", "samples_per_shard")]
+)
+def test_a_value_in_a_section_and_in_a_suite_is_refused_with_both_places(
+    suite: str, section: str, name: str
+) -> None:
+    raw = changed(f"suites.{suite}.{section}.{name}", RAW[section][name])  # even where the two agree
+    places = rf"{section}\.{name} is also in suites\.{suite}\.{section}; .*delete one of the two"
+    with pytest.raises(InputError, match=places) as caught:
+        parse_params(raw)
+    assert "\n" not in str(caught.value)
 
 
 @given(

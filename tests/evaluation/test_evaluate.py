@@ -171,9 +171,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
         trained = [make_sample(index, dataset=dataset, split="train") for index in range(3)]
         write_part(root / "extract" / f"{dataset}-train", f"{dataset}-train", trained)
         write_samples(root / f"{dataset}.parquet", made)
-    embed(
-        params, [root / "refcoco.parquet", root / "png.parquet"], root / "raw", root / "embed" / "key", "key"
-    )
+    tables = [root / "refcoco.parquet", root / "png.parquet"]
+    embed(params, "train2014", tables, root / "raw", root / "embed" / "key", "key")
     write_head(root / "head.safetensors", sam, channels=CHANNELS, layers=LAYERS, width=HIDDEN)
     write_head(root / "llava.safetensors", sam, channels=12, layers=3, width=32)
     write_head(root / "foreign.safetensors", sam, channels=12, layers=3, width=32, backbone="other")

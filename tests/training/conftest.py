@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState
 from flmm.training import train
 from flmm.training.progress import OnStep
 
-from .synthetic import BACKBONE, make_params, write_sam, write_training_set
+from .synthetic import BACKBONE, KEY, make_params, write_sam, write_training_set
 
 Run = Callable[..., Path]
 
@@ -25,11 +25,22 @@ def training_set(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, 
 
 @pytest.fixture
 def run(training_set: tuple[Path, Path, Path]) -> Run:
-    """``run(out, on_step=…, lr=…)`` trains with changed ``train`` values and returns ``out``."""
+    """``run(out, on_step=…, key=…, lr=…)`` trains with changed ``train`` values and returns ``out``."""
     manifest, embeddings, sam = training_set
 
-    def _run(out: Path, on_step: OnStep | None = None, **values: Any) -> Path:
-        train(make_params(sam, **values), BACKBONE, [manifest], embeddings, out, on_step)
+    def _run(out: Path, on_step: OnStep | None = None, key: str = KEY, **values: Any) -> Path:
+        params, checkpoints = make_params(sam, **values), out / "checkpoints"
+        train(
+            params,
+            BACKBONE,
+            [manifest],
+            [embeddings],
+            out,
+            key=key,
+            checkpoints=checkpoints,
+            raw=out,
+            on_step=on_step,
+        )
         return out
 
     return _run

@@ -42,6 +42,7 @@ SAM_CONFIG: dict[str, Any] = {
     },
 }
 BACKBONE = "shapes-llava"
+KEY = "0" * 64
 
 
 def write_training_set(
@@ -122,8 +123,10 @@ def _write_embeddings(folder: Path, samples: Sequence[Sample], config: dict[str,
     generator = torch.Generator().manual_seed(1)
     images = [(sample.archive, sample.image) for sample in samples]
     rows = [(image, torch.randn(channels, side, side, generator=generator).half()) for image in images]
-    ShardFolder(folder, channels, side).write(folder / "shard-00000.parquet", rows)
-    return EmbedManifest("k", "shapes-sam", channels, side, len(images), images_sha256(images)).write(folder)
+    shards = ShardFolder(folder, channels, side)
+    shards.write(folder / "shard-00000.parquet", rows)
+    digest = images_sha256(images)
+    return EmbedManifest("k", "shapes-sam", channels, side, len(images), digest, shards.files()).write(folder)
 
 
 def write_sam(folder: Path, config: dict[str, Any] = SAM_CONFIG) -> Path:
@@ -145,5 +148,7 @@ def make_params(sam: Path, **train: Any) -> Params:
         "epochs": 2,
         "checkpoint_every": 2,
     }
-    content["train"] = {**content["train"], **small, **train}
+    own = content["suites"]["shapes"]["train"]
+    for name, value in {**small, **train}.items():
+        (own if name in own else content["train"])[name] = value
     return parse_params(content)

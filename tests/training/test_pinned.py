@@ -23,7 +23,7 @@ from flmm.params import Params
 from flmm.training import train
 from flmm.training.images import TrainingImage, TrainingImages
 
-from .synthetic import BACKBONE, SAM_CONFIG, make_params, write_sam, write_training_set
+from .synthetic import BACKBONE, KEY, SAM_CONFIG, make_params, write_sam, write_training_set
 
 STEPS, LEARNING_RATE, DECAY, WARMUP = 5, 1e-4, 0.5, 0.3  # decay of a size that shows
 TOLERANCE = 1e-5
@@ -207,8 +207,11 @@ def test_five_steps_are_the_method_s(
     manifest, embeddings, sam = training_set
     values = {"lr": LEARNING_RATE, "weight_decay": DECAY, "warmup": WARMUP, "targets": targets}
     params = make_params(sam, batch_size=3, epochs=STEPS, precision="no", **values)
-    train(params, BACKBONE, [manifest], embeddings, tmp_path)
-    images = TrainingImages([manifest], embeddings, BACKBONE)
+    checkpoints = tmp_path / "checkpoints"
+    train(
+        params, BACKBONE, [manifest], [embeddings], tmp_path, key=KEY, checkpoints=checkpoints, raw=tmp_path
+    )
+    images = TrainingImages([manifest], [embeddings], BACKBONE)
     curve, last = five_steps(first_weights(params, images), [images[index] for index in range(3)], targets)
     records = [json.loads(line) for line in (tmp_path / "curves.jsonl").read_text().splitlines()]
     assert len(records) == STEPS

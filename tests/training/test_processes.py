@@ -22,9 +22,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from flmm.training import train
-from tests.training.synthetic import BACKBONE, make_params
+from tests.training.synthetic import BACKBONE, KEY, make_params
 manifest, embeddings, sam, out = map(Path, sys.argv[1:])
-train(make_params(sam, epochs=8, checkpoint_every=3), BACKBONE, [manifest], embeddings, out)
+params = make_params(sam, epochs=8, checkpoint_every=3)
+checkpoints = out / "checkpoints"
+train(params, BACKBONE, [manifest], [embeddings], out, key=KEY, checkpoints=checkpoints, raw=out)
 """
 STEPS = 24
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}

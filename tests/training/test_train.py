@@ -16,13 +16,15 @@ from flmm.heads.checkpoint import load_head
 from flmm.heads.losses import mask_loss
 from flmm.heads.model import HeadOutput
 from flmm.heads.segmenter import load_segmenter
+from flmm.params import Params
 from flmm.training import train, trainer
 from flmm.training.checkpoints import Record
 from flmm.training.images import TrainingImage
 
 from .conftest import Run
-from .synthetic import BACKBONE, make_params, write_training_set
+from .synthetic import BACKBONE, KEY, make_params, write_training_set
 
+OTHER_KEY = "1" * 64
 RESULTS = ("curves.jsonl", "head.safetensors", "summary.json")
 Set = tuple[Path, Path, Path]
 
@@ -85,18 +87,19 @@ def test_a_checkpoint_of_other_parameters_is_refused(
     with pytest.raises(Interrupted):
         run(tmp_path / "a", on_step=interrupt_at(5))
     with caplog.at_level(logging.WARNING):
-        run(tmp_path / "a", lr=5.0e-4)
+        run(tmp_path / "a", key=OTHER_KEY, lr=5.0e-4)
     assert "made with other parameters, data or code; not resumed" in caplog.text
-    assert_same_results(tmp_path / "a", run(tmp_path / "b", lr=5.0e-4))
+    assert_same_results(tmp_path / "a", run(tmp_path / "b", key=OTHER_KEY, lr=5.0e-4))
 
 
 def test_a_foreign_checkpoint_under_the_right_name_is_refused(run: Run, tmp_path: Path) -> None:
-    for name, values in (("a", {}), ("b", {"lr": 5.0e-4})):
+    for name, key, lr in (("a", KEY, 1.5e-3), ("b", OTHER_KEY, 5.0e-4)):
         with pytest.raises(Interrupted):
-            run(tmp_path / name, on_step=interrupt_at(5), **values)
+            run(tmp_path / name, on_step=interrupt_at(5), key=key, lr=lr)
     ours, foreign = (next((tmp_path / name).glob("checkpoints/*")) for name in "ab")
     shutil.copy(foreign / "step-00000004.pt", ours / "step-00000005.pt")
-    assert_same_results(run(tmp_path / "a"), run(tmp_path / "c"))
+    ended = run(tmp_path / "a", lr=1.5e-3)
+    assert_same_results(ended, run(tmp_path / "c", lr=1.5e-3))
 
 
 def test_the_pace_of_checkpoints_does_not_matter_to_a_resume(run: Run, tmp_path: Path) -> None:
@@ -203,10 +206,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(
     assert not (tmp_path / "head.safetensors").exists()
 
 
+def train_into(out: Path, params: Params, backbone: str, manifest: Path, embeddings: Path) -> None:
+    train(params, backbone, [manifest], [embeddings], out, key=KEY, checkpoints=out / "checkpoints", raw=out)
+
+
 def test_attention_of_another_backbone_is_refused(training_set: Set, tmp_path: Path) -> None:
     manifest, embeddings, sam = training_set
     with pytest.raises(InputError, match=r"manifest\.json: attention of shapes-llava, not of other"):
-        train(make_params(sam), "other", [manifest], embeddings, tmp_path)
+        train_into(tmp_path, make_params(sam), "other", manifest, embeddings)
 
 
 def test_embeddings_of_another_segmenter_are_refused(training_set: Set, tmp_path: Path) -> None:
@@ -214,7 +221,7 @@ def test_embeddings_of_another_segmenter_are_refused(training_set: Set, tmp_path
     config = {"img_size": 32, "patch_size": 16, "prompt": {"embed_dim": 16}}
     _, embeddings = write_training_set(tmp_path, images=1, sam=config)
     with pytest.raises(InputError, match="side 2, but the segmenter has 16, 4; run embed again"):
-        train(make_params(sam), BACKBONE, [manifest], embeddings, tmp_path / "out")
+        train_into(tmp_path / "out", make_params(sam), BACKBONE, manifest, embeddings)
 
 
 def test_fp16_without_a_gpu_is_an_input_error(run: Run, tmp_path: Path) -> None:
