@@ -1,5 +1,6 @@
 """The command line: one line for people, and an exit code."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
         (["download", "--source", "train2099.zip"], "train2099.zip"),
         (["evaluate", "--backbone", "shapes-llava", "--benchmark", "vqa"], "vqa"),
         (["report", "--show"], "reports/metrics.json"),
-        (["train", "--backbone", "shapes-llava"], "manifest.json"),
+        (["train", "--backbone", "shapes-llava"], "train shapes-llava: needs train2014.zip"),
     ],
 )
 def test_bad_input_is_one_line_that_names_it_and_exit_code_2(
@@ -50,15 +51,15 @@ def test_an_unknown_command_is_a_usage_error(folder: Path) -> None:
 
 
 def test_another_params_file_can_be_named(folder: Path) -> None:
-    done = flmm(folder, "--params", "other.yaml", "prepare")
+    done = flmm(folder, "--params", "other.yaml", "prepare", "--part", "png-val")
     assert done.returncode == 2
     assert "other.yaml: no such file" in done.stderr
 
 
-def test_recording_outside_a_project_is_a_failure_not_a_traceback(folder: Path) -> None:
+def test_recording_before_anything_ran_is_a_failure_that_says_what_is_missing(folder: Path) -> None:
     done = flmm(folder, "record")
     assert done.returncode == 1
-    assert done.stderr.startswith("error: snakemake --dry-run failed")
+    assert re.fullmatch(r"error: \d+ steps have to run, such as `.*`; run `snakemake` first\n", done.stderr)
 
 
 def test_no_command_imports_a_heavy_library_before_it_runs() -> None:

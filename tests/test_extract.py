@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from flmm.backbones import load
@@ -17,7 +18,7 @@ from flmm.cache.schema import Manifest
 from flmm.data.sample import Piece, Sample, Target, encode_rle, write_samples
 from flmm.errors import InputError
 from flmm.extract import extract
-from flmm.params import Params, load_params, parse_params
+from flmm.params import Params, parse_params
 from flmm.protocols import GROUNDING_PROMPT, answers
 from tests.tiny_models import save_llava
 
@@ -58,9 +59,10 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
     """The project's params with a tiny random backbone, two samples per shard and two draws."""
     entry = save_llava(tmp_path_factory.mktemp("model"))
-    raw_params = load_params(PARAMS).model_dump()
+    raw_params = yaml.safe_load(PARAMS.read_text())
     raw_params["catalogue"]["shapes-llava"]["model"] = entry.model
-    raw_params["extract"] |= {"samples_per_shard": 2, "train_draws": 2, "device": "cpu"}
+    raw_params["extract"] |= {"samples_per_shard": 2, "device": "cpu"}
+    raw_params["suites"]["shapes"]["extract"]["train_draws"] = 2
     return parse_params(raw_params)
 
 
@@ -144,6 +146,25 @@ def test_a_rerun_keeps_whole_shards_and_repairs_the_rest(params: Params, raw: Pa
     run(params, REFERRED, raw, out)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == expected
     assert whole.stat().st_mtime_ns == untouched
+
+
+def test_what_is_whole_under_the_same_key_is_kept_whatever_its_shards_hold(
+    params: Params, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How many rows a shard has is no part of the key; another key is spoken anew."""
+    out = tmp_path / "out"
+    first = run(params, REFERRED, raw, out)
+    before = {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in out.iterdir()}
+    larger = params.model_copy(
+        update={"extract": params.extract.model_copy(update={"samples_per_shard": 400})}
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr("flmm.extract.backbones.load", lambda *_, **__: pytest.fail("the model was loaded"))
+        assert run(larger, REFERRED, raw, out) == first
+    assert {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in out.iterdir()} == before
+    (out / "manifest.json").write_text((out / "manifest.json").read_text().replace("0123456789ab", "f" * 12))
+    assert len(run(larger, REFERRED, raw, out).shards) == 1
+    assert sorted(file.name for file in out.iterdir()) == ["manifest.json", "shard-00000.parquet"]
 
 
 def test_a_failure_leaves_no_half_shard_and_no_manifest(params: Params, raw: Path, tmp_path: Path) -> None:

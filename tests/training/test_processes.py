@@ -24,7 +24,7 @@ from pathlib import Path
 from flmm.training import train
 from tests.training.synthetic import BACKBONE, KEY, make_params
 manifest, embeddings, sam, out = map(Path, sys.argv[1:])
-params = make_params(sam, epochs=8, checkpoint_every=3)
+params = make_params(sam, epochs=8, checkpoint_every=3, lr=1.0e-4)
 checkpoints = out / "checkpoints"
 train(params, BACKBONE, [manifest], [embeddings], out, key=KEY, checkpoints=checkpoints, raw=out)
 """
@@ -69,7 +69,8 @@ def test_two_processes_learn_what_one_learns(training_set: Set, tmp_path: Path) 
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     finish(start(training_set, tmp_path / "two", *launcher))
     one, two = (load_file(tmp_path / name / "head.safetensors") for name in ("one", "two"))
+    # They add in another order. At this rate that stays below 1e-6; at 1.5e-3 Adam makes it 1e-3 in 24 steps.
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, atol=2e-4, rtol=1e-2, msg=name)
+        torch.testing.assert_close(two[name], value, atol=1e-5, rtol=0, msg=name)
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted([*RESULTS, "timing.json"])
     assert json.loads((tmp_path / "two" / "timing.json").read_text())["processes"] == 2
