@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from flmm.data.prepare import prepare
 from flmm.params import Params, parse_params
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -236,11 +237,35 @@ def small_params(**changes: Any) -> Params:
     suite = values["suites"]["shapes"]
     values["suite"] = "shapes"
     values["prepare"]["exclude_evaluation_images"] = changes.pop("exclude", True)
+    values["prepare"]["exclude"] = changes.pop("named", [])
     sources = suite["sources"]
     suite["sources"] = {name: sources[name] for name in ("coco_pope_random.json", "MMBench_DEV_EN.tsv")}
     suite["datasets"] = {
         "refcoco": {"reader": "refcoco", "refs": "refs(unc).p", "splits": ["train", "val"]},
         "png": {"reader": "png", "refs": None, "splits": ["train", "val"]},
+        "pope": {"reader": "pope", "splits": ["random"]},
+        "mmbench": {"reader": "mmbench", "splits": ["dev"]},
     }
     suite.update(changes)
     return parse_params(values)
+
+
+def prepare_all(params: Params, raw: Path, out: Path) -> dict[str, Any]:
+    """Every part, as the pipeline orders them: what is evaluated first, then what is trained on.
+
+    Returns ``parts``, the counts by part, and ``overlap``, those of the training parts with the evaluation.
+    """
+    datasets = params.active.datasets
+    pairs = [(name, split) for name, entry in datasets.items() for split in entry.splits]
+    trained = {name for name, split in pairs if split == "train"}
+    evaluation = [out / f"{name}-{split}.parquet" for name, split in pairs if name in trained and split != "train"]
+    summary: dict[str, Any] = {"parts": {}, "overlap": {}}
+    for name, split in sorted(pairs, key=lambda pair: pair[1] == "train"):
+        part = f"{name}-{split}"
+        others = evaluation if split == "train" else ()
+        prepare(params, name, split, raw=raw, out=out / f"{part}.parquet", evaluation=others)
+        counts = json.loads((out / f"{part}.json").read_text())
+        if split == "train":
+            summary["overlap"][part] = counts.pop("overlap")
+        summary["parts"][part] = counts
+    return summary

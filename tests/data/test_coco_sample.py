@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from flmm.data.images import ImageStore
-from flmm.data.prepare import prepare
 from flmm.data.question import read_questions
 from flmm.data.sample import read_samples
 from flmm.params import Params
 from tests.data.coco_files import (
     PROJECT,
+    prepare_all,
     small_params,
 )
 
@@ -31,7 +31,7 @@ def sample_params() -> Params:
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"real sample not at {SAMPLE}; set FLMM_COCO_SAMPLE")
 def test_the_real_sample_is_read_and_every_mask_has_the_annotated_area(tmp_path: Path) -> None:
-    summary = prepare(sample_params(), SAMPLE, tmp_path)
+    summary = prepare_all(sample_params(), SAMPLE, tmp_path)
     assert all(not part["skipped"] for part in summary["parts"].values())
     store = ImageStore(SAMPLE)
     annotated = json.loads((SAMPLE / "refcoco" / "instances.json").read_text())["annotations"]

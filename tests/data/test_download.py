@@ -1,9 +1,7 @@
 """Faults of servers, disks and params on the way to one whole, checked file."""
 
-import errno
 import hashlib
 import json
-import os
 import random
 import shutil
 from collections import namedtuple
@@ -13,7 +11,8 @@ import pytest
 import tenacity
 
 from flmm.data import transfer
-from flmm.data.download import download
+from flmm.data.download import Arrived
+from flmm.data.download import download as bring
 from flmm.errors import InputError, StepError
 from flmm.params import Download, Source
 from tests.data import loopback
@@ -30,6 +29,12 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "BACKOFF", tenacity.wait_none())
     for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
+
+
+def download(name: str, wanted: Source, path: Path, settings: Download) -> Arrived:
+    """With the origin as the pipeline has it: the address, where no sum stands for the bytes."""
+    remote = (wanted.url or "").startswith("http")
+    return bring(name, wanted, path, settings, wanted.url if remote and wanted.sha256 is None else None)
 
 
 def source(
@@ -233,24 +238,6 @@ def test_a_disk_that_fills_up_is_a_step_error_naming_the_file(tmp_path: Path) ->
     assert not (tmp_path / "data.bin").exists()
 
 
-def test_a_disk_that_fills_up_during_a_copy_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "from.bin").write_bytes(CONTENT)
-    path = tmp_path / "raw" / "data.bin"
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(StepError, match="No space left"):
-            download("data.bin", source(str(tmp_path / "from.bin")), path, SETTINGS)
-    assert not any(path.parent.iterdir())
-    download("data.bin", source(str(tmp_path / "from.bin")), path, SETTINGS)
-    assert is_whole(path)
-
-
 def test_local_sources_are_files_paths_and_directories(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,13 +253,77 @@ def test_local_sources_are_files_paths_and_directories(
         assert is_whole(path)
 
 
-def test_a_local_source_that_changed_is_copied_and_recorded_again(tmp_path: Path) -> None:
+def test_a_local_file_is_linked_and_not_copied(tmp_path: Path) -> None:
+    origin, path = tmp_path / "from.bin", tmp_path / "raw" / "data.bin"
+    origin.write_bytes(CONTENT)
+    for _ in range(2):
+        download("data.bin", source(str(origin)), path, SETTINGS)
+        assert path.is_symlink() and path.samefile(origin) and not origin.is_symlink()
+        assert is_whole(path)
+
+
+def test_a_link_inside_the_project_moves_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path / "project"
+    (project / "mirror").mkdir(parents=True)
+    (project / "mirror" / "data.bin").write_bytes(CONTENT)
+    monkeypatch.chdir(project)
+    download("data.bin", source("file:mirror"), Path("data/raw/data.bin"), SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    project.rename(tmp_path / "moved")
+    assert is_whole(tmp_path / "moved" / "data" / "raw" / "data.bin")
+
+
+def test_a_local_source_that_changed_is_recorded_again(tmp_path: Path) -> None:
     origin, path = tmp_path / "from.bin", tmp_path / "raw" / "data.bin"
     plain = source(f"file:{origin}", size=None, sha256=None)
     for content in (b"first mirror", CONTENT):
         origin.write_bytes(content)
         download("data.bin", plain, path, SETTINGS)
     assert is_whole(path)
+
+
+def test_a_link_follows_its_source_to_another_place(tmp_path: Path) -> None:
+    path = tmp_path / "raw" / "data.bin"
+    for name, content in (("first.bin", b"first mirror"), ("second.bin", CONTENT)):
+        (tmp_path / name).write_bytes(content)
+        download("data.bin", source(str(tmp_path / name), size=None, sha256=None), path, SETTINGS)
+        assert path.samefile(tmp_path / name)
+    assert is_whole(path) and (tmp_path / "first.bin").read_bytes() == b"first mirror"
+
+
+@pytest.mark.parametrize("content", [b"somebody's own", CONTENT, None], ids=["other", "same", "dangling"])
+@pytest.mark.parametrize("faults", [(), (loopback.cut,)], ids=["whole", "cut"])
+def test_a_download_never_writes_through_a_link(
+    tmp_path: Path, content: bytes | None, faults: tuple[Answer, ...]
+) -> None:
+    own, path = tmp_path / "own.bin", tmp_path / "raw" / "data.bin"
+    path.parent.mkdir()
+    path.symlink_to(own)
+    if content is not None:
+        own.write_bytes(content)
+    with serving(CONTENT, *faults) as server:
+        download("data.bin", source(server.url), path, SETTINGS)
+    assert is_whole(path) and not path.is_symlink()
+    assert (own.read_bytes() if own.exists() else None) == content
+
+
+def test_a_file_that_was_downloaded_gives_way_to_a_link(tmp_path: Path) -> None:
+    own, path = tmp_path / "own.bin", tmp_path / "raw" / "data.bin"
+    with serving(CONTENT) as server:
+        download("data.bin", source(server.url), path, SETTINGS)
+    own.write_bytes(CONTENT)
+    download("data.bin", source(str(own)), path, SETTINGS)
+    assert path.is_symlink() and is_whole(path)
+
+
+def test_a_record_of_another_address_is_not_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "data.bin"
+    with serving(CONTENT[::-1]) as first, serving(CONTENT) as second:
+        for server in (first, second):
+            found = download("data.bin", source(server.url, size=None, sha256=None), path, SETTINGS)
+            assert found.origin == server.url
+            path.unlink()
+    assert found.sha256 == SHA256
 
 
 def test_a_local_file_with_another_sum_is_refused(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flmm.data.prepare import prepare
 from flmm.data.sample import read_samples
 from flmm.errors import InputError
 from tests.data.coco_files import (
     encode,
     mmbench_tsv,
     segment_map,
+    prepare_all,
     small_params,
     upstream,
     write_folder,
@@ -97,7 +97,7 @@ def check(files: dict[str, Any], structured: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         raw, out = write_folder(Path(folder) / "raw", files), Path(folder) / "out"
         try:
-            summary = prepare(PARAMS, raw, out)
+            summary = prepare_all(PARAMS, raw, out)
         except InputError as error:
             assert 0 < len(str(error)) < 700 and "\n" not in str(error)
             return
@@ -216,7 +216,7 @@ def test_what_people_do_to_files_changes_nothing_but_counts(
                     with zipfile.ZipFile(archive, "a") as packed:
                         for member in litter:
                             packed.writestr(member, b"\0\5\x16\7 no data")
-            found.append(prepare(PARAMS, raw, out)["parts"])
+            found.append(prepare_all(PARAMS, raw, out)["parts"])
     expected, changed = found
     for part in expected:
         dropped = changed[part]["skipped"].pop("polygon: fewer than three corners", 0)
@@ -233,7 +233,7 @@ def test_a_panoptic_mask_of_one_channel_stops_with_its_name(tmp_path: Path, mode
     (picture if mode == "I;16" else picture.convert(mode)).save(stream, "PNG")
     files["annotations/panoptic_val2017/000000000003.png"] = stream.getvalue()
     with pytest.raises(InputError, match=r"000000000003\.png: not an RGB id map"):
-        prepare(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")
+        prepare_all(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")
 
 
 def test_grefcoco_is_named(tmp_path: Path) -> None:
@@ -242,4 +242,4 @@ def test_grefcoco_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"refs\(unc\)\.p: ref 0 names a list of annotations, as gRefCOCO does"
     ):
-        prepare(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")
+        prepare_all(PARAMS, write_folder(tmp_path / "raw", files), tmp_path / "out")

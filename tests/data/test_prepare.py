@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flmm.paths import question_part
 
 from flmm.data.images import ImageStore
 from flmm.data.prepare import prepare
 from flmm.data.question import read_questions
+from flmm.data.readers import EXCLUDED
 from flmm.data.sample import read_samples
 from flmm.errors import InputError
+from flmm.files import read_table
 from tests.data.coco_files import (
     HEIGHT,
     WIDTH,
     instances,
     mmbench,
     panoptic_png,
+    prepare_all,
     ref,
     segment_map,
     small_params,
@@ -41,16 +43,16 @@ def test_a_folder_and_the_upstream_zips_give_the_same_bytes_twice(tmp_path: Path
         ("b", write_zips(tmp_path / "zips", upstream())),
         ("c", tmp_path / "zips"),
     ):
-        prepare(params, raw, tmp_path / out)
+        prepare_all(params, raw, tmp_path / out)
     assert digests(tmp_path / "a") == digests(tmp_path / "b") == digests(tmp_path / "c")
     parts = {"refcoco-train", "refcoco-val", "png-train", "png-val", "pope-random", "mmbench-dev"}
-    assert set(digests(tmp_path / "a")) == {f"{part}.parquet" for part in parts} | {"summary.json"}
+    assert set(digests(tmp_path / "a")) == {
+        f"{part}.{kind}" for part in parts for kind in ("parquet", "json")
+    }
 
 
-def test_the_summary_tells_what_is_in_every_part(tmp_path: Path) -> None:
-    returned = prepare(small_params(exclude=False), write_folder(tmp_path, upstream()), tmp_path / "out")
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary == returned
+def test_the_counts_tell_what_is_in_every_part(tmp_path: Path) -> None:
+    summary = prepare_all(small_params(exclude=False), write_folder(tmp_path, upstream()), tmp_path / "out")
     sums = digests(tmp_path / "out")
     for part, entry in summary["parts"].items():
         assert entry["sha256"] == sums[f"{part}.parquet"]
@@ -70,7 +72,7 @@ def test_training_photographs_that_are_evaluated_are_left_out_and_counted(tmp_pa
         files["annotations/panoptic_train2017.json"][key].append({**extra[key][0], **record})
     raw = write_folder(tmp_path, files)
     for exclude, kept in ((True, [1, 1]), (False, [2, 2])):
-        summary = prepare(small_params(exclude=exclude), raw, tmp_path / "out")
+        summary = prepare_all(small_params(exclude=exclude), raw, tmp_path / "out")
         parts = ("refcoco-train", "png-train")
         assert [summary["parts"][part]["samples"] for part in parts] == kept
         for part in parts:
@@ -79,19 +81,19 @@ def test_training_photographs_that_are_evaluated_are_left_out_and_counted(tmp_pa
                 "samples": 1,
                 "excluded_samples": int(exclude),
             }
-    prepare(small_params(), raw, tmp_path / "out")
+    prepare_all(small_params(), raw, tmp_path / "out")
     assert {s.image_id for s in read_samples(tmp_path / "out" / "png-train.parquet")} == {4}
 
 
 def test_a_training_split_without_any_photograph_left_is_an_input_error(tmp_path: Path) -> None:
     raw = write_folder(tmp_path, upstream())
     with pytest.raises(InputError, match=r"png-train: no sample is left.*exclude_evaluation_images"):
-        prepare(small_params(), write_folder(raw, {"x": b""}), tmp_path / "out")
+        prepare_all(small_params(), write_folder(raw, {"x": b""}), tmp_path / "out")
     assert not (tmp_path / "out" / "png-train.parquet").exists()
 
 
 def samples(tmp_path: Path, part: str, files: dict[str, Any]) -> tuple[list[Any], dict[str, int]]:
-    summary = prepare(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
+    summary = prepare_all(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
     return read_samples(tmp_path / "out" / f"{part}.parquet"), summary["parts"][part]["skipped"]
 
 
@@ -134,7 +136,7 @@ def test_umd_splits_are_read_by_their_own_names(tmp_path: Path) -> None:
     files["refcocog/instances.json"] = instances([1, 2, 3])
     dataset = {"reader": "refcoco", "refs": "refs(umd).p", "splits": ["train", "val", "test"]}
     params = small_params(datasets={"refcocog": dataset})
-    summary = prepare(params, write_folder(tmp_path / "raw", files), tmp_path / "out")
+    summary = prepare_all(params, write_folder(tmp_path / "raw", files), tmp_path / "out")
     assert [summary["parts"][f"refcocog-{split}"]["samples"] for split in dataset["splits"]] == [1, 1, 1]
 
 
@@ -201,7 +203,7 @@ def test_words_that_cannot_be_grounded_are_counted(tmp_path: Path) -> None:
 
 
 def test_questions_keep_their_words_pictures_and_rotations(tmp_path: Path) -> None:
-    prepare(small_params(exclude=False), write_folder(tmp_path / "raw", upstream()), tmp_path / "out")
+    prepare_all(small_params(exclude=False), write_folder(tmp_path / "raw", upstream()), tmp_path / "out")
     first, second = read_questions(tmp_path / "out" / "mmbench-dev.parquet")
     assert (first.group, second.group) == ("7", "7")
     assert (first.options, first.answer) == (("dog", "cat"), "A")
@@ -219,20 +221,45 @@ def test_optional_mmbench_columns_may_be_absent(tmp_path: Path) -> None:
         {key: value for key, value in row.items() if key not in ("hint", "category", "C", "D", "split")}
         for row in mmbench()
     ]
-    prepare(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
+    prepare_all(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
     first, _ = read_questions(tmp_path / "out" / "mmbench-dev.parquet")
     assert (first.hint, first.category) == ("", "")
 
 
 @pytest.mark.parametrize(
-    ("file", "part"),
+    ("named", "part", "key", "left"),
     [
-        ("coco_pope_random.json", "pope-random"),
-        ("MMBench_DEV_EN.tsv", "mmbench-dev"),
-        ("MMBench_DEV_EN_V11.tsv", "mmbench-dev_v11"),
-        ("MMBench_DEV_CN.tsv", "mmbench-dev_cn"),
-        ("val2017.zip", None),
+        ("val2017/000000000003.jpg", "png-val", None, None),
+        ("refcoco-val-000000000003", "refcoco-val", "samples", 1),
+        ("train2014/COCO_train2014_000000000003.jpg", "refcoco-val", "samples", 1),
+        ("1", "pope-random", "questions", 1),
+        ("1000007", "mmbench-dev", "questions", 1),
+        ("val2014/COCO_val2014_000000000003.jpg", "pope-random", None, None),
     ],
 )
-def test_a_source_of_questions_names_its_part(file: str, part: str | None) -> None:
-    assert question_part(file) == part
+def test_what_is_named_is_left_out_of_its_part_and_counted(
+    tmp_path: Path, named: str, part: str, key: str | None, left: int | None
+) -> None:
+    raw, (dataset, split) = write_folder(tmp_path / "raw", upstream()), part.split("-")
+    out, params = tmp_path / f"{part}.parquet", small_params(exclude=False, named=[named])
+    if key is None:
+        with pytest.raises(InputError, match=rf"{part}: no sample is left: {EXCLUDED}"):
+            prepare(params, dataset, split, raw=raw, out=out)
+        assert not out.exists()
+        return
+    prepare(params, dataset, split, raw=raw, out=out)
+    counts = json.loads(out.with_suffix(".json").read_text())
+    assert counts[key] == left == read_table(out).num_rows
+    assert counts["skipped"] == {EXCLUDED: 1}
+    rows = read_table(out).to_pylist()
+    names = {row.get("sample_id") or row["question_id"] for row in rows}
+    assert not {named} & (names | {f"{row['archive']}/{row['image']}" for row in rows})
+
+
+def test_what_is_named_leaves_the_other_parts_as_they_were(tmp_path: Path) -> None:
+    raw = write_folder(tmp_path / "raw", upstream())
+    plain = prepare_all(small_params(exclude=False), raw, tmp_path / "plain")
+    named = ["refcoco-val-000000000003", "2"]
+    changed = prepare_all(small_params(exclude=False, named=named), raw, tmp_path / "named")
+    different = {part for part in plain["parts"] if plain["parts"][part] != changed["parts"][part]}
+    assert different == {"refcoco-val", "pope-random"}

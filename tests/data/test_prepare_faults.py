@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from flmm.data.prepare import prepare
 from flmm.errors import InputError
 from tests.data.coco_files import (
+    prepare_all,
     small_params,
     upstream,
     write_folder,
@@ -107,10 +107,10 @@ def test_a_fault_is_an_input_error_that_names_file_and_id(
 ) -> None:
     raw = write_folder(tmp_path / "raw", files)
     with pytest.raises(InputError, match=message):
-        prepare(small_params(exclude=False), raw, tmp_path / "out")
+        prepare_all(small_params(exclude=False), raw, tmp_path / "out")
     assert not any(path.name.startswith(".") for path in (tmp_path / "out").glob("*"))
     write_folder(raw, upstream())
-    prepare(small_params(exclude=False), raw, tmp_path / "out")
+    prepare_all(small_params(exclude=False), raw, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", sorted(name for name in upstream() if not name.endswith(".jpg")))
@@ -118,15 +118,15 @@ def test_an_absent_or_empty_annotation_is_named(tmp_path: Path, name: str) -> No
     raw = write_folder(tmp_path / "raw", upstream())
     (raw / name).write_bytes(b"")
     with pytest.raises(InputError, match=Path(name).name.replace("(", r"\(").replace(")", r"\)")):
-        prepare(small_params(exclude=False), raw, tmp_path / "out")
+        prepare_all(small_params(exclude=False), raw, tmp_path / "out")
     (raw / name).unlink()
     with pytest.raises(InputError, match="no such file"):
-        prepare(small_params(exclude=False), raw, tmp_path / "out")
+        prepare_all(small_params(exclude=False), raw, tmp_path / "out")
 
 
 def test_an_unknown_split_lists_the_known_ones(tmp_path: Path) -> None:
     dataset = {"reader": "refcoco", "refs": "refs(unc).p", "splits": ["testC"]}
     with pytest.raises(InputError, match=r"has no split 'testC'; its splits: train, val"):
-        prepare(
+        prepare_all(
             small_params(datasets={"refcoco": dataset}), write_folder(tmp_path, upstream()), tmp_path / "out"
         )
