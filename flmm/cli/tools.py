@@ -65,6 +65,27 @@ def stage(
     run_stage(params_of(context), name, backbone, benchmark)
 
 
+@app.command("import-checkpoint")
+def import_checkpoint(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A published F-LMM checkpoint: .pth or .safetensors.")],
+    backbone: BackboneName,
+) -> None:
+    """Check a published head against a backbone; print the lines by which params.yaml takes it."""
+    import tempfile
+
+    from flmm.files import sha256_file
+    from flmm.imported import import_head as run
+
+    params = params_of(context)
+    if backbone not in params.backbones:
+        raise InputError(f"unknown backbone {backbone!r}; params.yaml runs: {', '.join(params.backbones)}")
+    with tempfile.TemporaryDirectory() as folder:
+        run(params, backbone, file, paths.raw(params), Path(folder))
+    typer.echo(f"{file}: fits {backbone}. In params.yaml, catalogue.{backbone}:")
+    typer.echo(f"    head: {{url: 'file:{file.resolve()}', sha256: {sha256_file(file)}}}")
+
+
 @app.command("export-checkpoint")
 def export_checkpoint(
     context: typer.Context,

@@ -19,6 +19,7 @@ from flmm.pipeline.steps import GENERATE, Graph, Step
 # Steps that one stage of dvc.yaml runs together.
 STAGES = {"digest": "download", "import": "train"}
 BY_BENCHMARK = frozenset({"evaluate"})
+BY_BACKBONE = ("extract", "train", "select", "count", "overlays")
 
 
 def write_keys(params: Params) -> None:
@@ -31,6 +32,11 @@ def write_keys(params: Params) -> None:
     found: dict[Path, dict[str, Any]] = {}
     for step in keys.graph.results:
         found.setdefault(folder / _file(step), {})[str(step)] = _own(keys, step)
+    for stage, backbone in ((stage, name) for stage in BY_BACKBONE for name in params.backbones):
+        found.setdefault(
+            folder / stage / f"{backbone}.json", {}
+        )  # a stage without a step depends on a file, too
+    found.setdefault(folder / "embed.json", {})
     if params.active.generate is not None:
         found[folder / "download.json"]["generate"] = keys.own(GENERATE)
     for path in set(folder.rglob("*.json")) - set(found):
@@ -109,7 +115,8 @@ def run_stage(params: Params, stage: str, backbone: str, benchmark: str) -> None
         if stage_of(step) == stage and backbone in ("", step.backbone) and benchmark in ("", step.item)
     ]
     if not steps:  # such as pictures where no benchmark has masks: an empty folder is the result
-        (Path("results") / params.suite / backbone / stage).mkdir(parents=True, exist_ok=True)
+        folder = Path("results") / params.suite / backbone / stage
+        folder.mkdir(parents=True, exist_ok=True)
         return
     rules = sorted({*CACHES, *map(rule_of, steps)})
     targets = [str(record_of(graph, step)) for step in steps]

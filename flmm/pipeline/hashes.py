@@ -21,9 +21,9 @@ class Hashes:
     Two processes that save at once lose some memory, never a right answer.
     """
 
-    def __init__(self, memory: Path = MEMORY) -> None:
-        self._memory = memory
-        self._known = _read(memory)
+    def __init__(self, memory: Path | None = None) -> None:
+        self._memory = memory or MEMORY
+        self._known = _read(self._memory)
         self._changed = False
 
     def file(self, path: Path) -> str:
@@ -32,9 +32,11 @@ class Hashes:
         return found
 
     def folder(self, folder: Path) -> str:
-        """One hash over the names and contents of all files below ``folder``."""
+        """One hash over the names and contents of all files below ``folder``, but for what people read (README.md)."""
         files = sorted(
-            path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+            path
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != "README.md" and "__pycache__" not in path.parts
         )
         return sha256_of([(path.relative_to(folder).as_posix(), self.file(path)) for path in files])
 

@@ -5,22 +5,21 @@ import re
 from tests.workflow.conftest import Project
 
 RULES = {
-    "generate", "download", "digests", "prepare", "extract", "manifest", "embed", "embed_manifest", "train", "evaluate",
-    "scores", "report", "track",
+    "generate", "download", "digest", "prepare", "extract", "embed", "train", "select", "evaluate", "count", "overlays",
+    "report", "track",
 }  # fmt: skip
 
 
 def test_a_fresh_project_plans_every_step(project: Project) -> None:
-    said = project.run("snakemake", "--dry-run", "--quiet", "host")
-    assert set(re.findall(r"^(\w+) +\d+$", said, re.MULTILINE)) >= RULES
+    assert set(planned(project)) >= RULES
 
 
 def test_a_bad_value_is_one_line_that_names_the_key_and_no_job_starts(project: Project) -> None:
-    project.set("train", "lr", value=-1.0)
+    project.set("train", "weight_decay", value=-1.0)
     said = project.run("snakemake", "--cores", "1", code=2)
     errors = [line for line in said.splitlines() if not line.startswith("Using workflow specific profile")]
     assert len(errors) == 1
-    assert errors[0].startswith("error: params.yaml: train.lr")
+    assert errors[0].startswith("error: params.yaml: train.weight_decay")
     assert not (project.folder / "data").exists()
 
 
@@ -29,25 +28,24 @@ def test_an_unknown_key_is_named(project: Project) -> None:
     assert "train.learning_rate" in project.run("snakemake", "--dry-run", code=2)
 
 
-def test_another_learning_rate_keeps_the_address_of_the_attention(project: Project) -> None:
-    def addresses() -> set[str]:
-        return set(
-            re.findall(
-                r"cache/\w+/[\w-]+/[0-9a-f]{12}", project.run("snakemake", "--dry-run", "--quiet", "host")
-            )
-        )
-
-    before = addresses()
-    project.set("train", "lr", value=0.5)
-    assert addresses() == before
-    project.set("suites", "shapes", "generate", "train_images", value=25)
-    assert addresses().isdisjoint(before)
+def test_one_benchmark_needs_its_own_files_only(project: Project) -> None:
+    project.set("evaluate", "benchmarks", value=["res"])
+    found = planned(project)
+    # RefCOCO and PNG for training, with the evaluation splits whose photographs training leaves out.
+    assert (found["download"], found["prepare"], found["extract"], found["embed"]) == (6, 6, 5, 2)
+    project.set("evaluate", "benchmarks", value=["mmbench"])
+    assert planned(project)["extract"] == 2
 
 
-def test_the_paper_suite_plans_its_backbones(project: Project) -> None:
-    project.set("suite", value="paper")
-    project.set("backbones", value=["llava-1.5-7b"])
+def test_a_published_head_needs_no_training_part(project: Project) -> None:
+    project.set("catalogue", "shapes-llava", "head", value={"url": "file:head.pth", "sha256": "0" * 64})
+    (project.folder / "head.pth").write_bytes(b"a head")
+    found = planned(project)
+    assert "train" not in found
+    assert "select" not in found
+    assert (found["import_head"], found["extract"]) == (1, 4)
+
+
+def planned(project: Project) -> dict[str, int]:
     said = project.run("snakemake", "--dry-run", "--quiet", "host")
-    assert "flmm extract" not in said  # a dry run prints no shell commands
-    assert "results/paper/llava-1.5-7b/train/head.safetensors" in said
-    assert re.search(r"^generate ", said, re.MULTILINE) is None
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)}

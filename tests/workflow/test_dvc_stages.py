@@ -1,118 +1,106 @@
-"""dvc.yaml, the Snakefile and flmm/keys.py tell the same story."""
+"""dvc.yaml, the Snakefile and the step graph tell the same story."""
 
-import ast
 import re
 from pathlib import Path
 
 import yaml
 
-from flmm import keys
 from flmm.params import Params, load_params
+from flmm.pipeline import content
+from flmm.pipeline.bookkeeping import stage_of
+from flmm.pipeline.code import modules
+from flmm.pipeline.hashes import Hashes
+from flmm.pipeline.keys import Keys
+from flmm.pipeline.outputs import outputs
+from flmm.pipeline.steps import Graph, Step
 from tests.workflow.conftest import REPOSITORY, Project
 
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-STEPS_OF_STAGE = {
-    "download": ("generate", "download")
-}  # one stage for both: the mirror is no result of its own
-WHOLE = {"catalogue.{backbone}": "catalogue"}  # DVC cannot name a key with dots in it
-EXTRA = {
-    "report": {"suite", "backbones"}
-}  # which results a report shows; Snakemake sees them as other inputs
-ENTRY = {
-    "generate": "flmm/shapes/mirror/__init__.py",
-    "download": "flmm/data/download.py",
-    "prepare": "flmm/data/prepare.py",
-    "extract": "flmm/extract.py",
-    "embed": "flmm/embed.py",
-    "train": "flmm/training/__init__.py",
-    "evaluate": "flmm/evaluation/__init__.py",
-    "report": "flmm/report/__init__.py",
-    "track": "flmm/tracking/track.py",
-}
 
 
-def test_stages_list_the_params_of_their_steps() -> None:
-    for stage, entry in STAGES.items():
-        steps = STEPS_OF_STAGE.get(stage, (stage,))
-        expected = {
-            WHOLE.get(path, path).replace("{suite}", "${suite}")
-            for step in steps
-            for path in keys.PARAMS[step]
-        }
-        assert set(entry.get("params", [])) == expected | EXTRA.get(stage, set()), stage
+def graph() -> Graph:
+    return Graph(load_params(REPOSITORY / "params.yaml"))
 
 
-def test_stages_depend_on_the_source_files_of_their_steps() -> None:
-    for stage, entry in STAGES.items():
-        steps = STEPS_OF_STAGE.get(stage, (stage,))
-        code = {path for path in entry["deps"] if path.startswith("flmm/") and path != keys.MODELS}
-        assert code == {path for step in steps for path in keys.SOURCES[step]}, stage
+def test_every_step_has_its_stage_which_depends_on_its_keys_and_holds_its_results() -> None:
+    found = graph()
+    for step in found.results:
+        stage = STAGES[stage_of(step)]
+        assert any(f"/keys/{stage_of(step)}" in dependency for dependency in stage["deps"]), step
+        outs = [*stage.get("outs", []), *stage.get("metrics", [])]
+        names = [next(iter(out)) if isinstance(out, dict) else out for out in outs]
+        held = [
+            name.replace("${suite}", "shapes")
+            .replace("${item.backbone}", step.backbone)
+            .replace("${item.benchmark}", step.item)
+            for name in names
+        ]
+        if step.name != "track":  # its runs are in MLflow
+            assert all(
+                any(str(path) == name or str(path).startswith(f"{name}/") for name in held)
+                for path in outputs(found, step)
+            ), step
 
 
-def test_a_step_names_every_module_that_it_imports() -> None:
-    for step, entry in ENTRY.items():
-        named = {path.as_posix() for path in keys.source_files(step)} | set(keys.PLUMBING)
-        assert _imported(Path(entry)) <= named, step
-
-
-def test_every_output_of_a_stage_is_made_by_a_rule(project: Project) -> None:
-    made = re.findall(r"output: (.*)", project.run("snakemake", "--dry-run", "--quiet", "host"))
-    files = {name for line in made for name in line.split(", ")}
-    listed = project.run("dvc", "stage", "list", "--all")
-    stages = set(re.findall(r"^([\w@-]+) ", listed, re.MULTILINE))
-    assert stages == {stage + "@shapes-llava" * ("matrix" in entry) for stage, entry in STAGES.items()}
-    for entry in STAGES.values():
-        outs = [*entry.get("outs", []), *entry.get("metrics", [])]
-        for out in outs:
-            path = out.replace("${suite}", "shapes").replace("${item.backbone}", "shapes-llava")
-            assert any(name == path or name.startswith(f"{path}/") for name in files), path
+def test_the_stages_are_those_of_dvc(project: Project) -> None:
+    project.run("flmm", "keys")
+    listed = set(re.findall(r"^([\w@-]+) ", project.run("dvc", "stage", "list", "--all"), re.MULTILINE))
+    assert {name.partition("@")[0] for name in listed} == set(STAGES)
+    for name in listed:
+        stage, _, rest = name.partition("@shapes-llava")
+        file = Path("results/shapes/keys") / stage / "shapes-llava" / rest.lstrip("-")
+        if "@" in name:
+            assert (project.folder / f"{str(file).rstrip('/')}.json").is_file(), name
 
 
 def test_a_key_changes_with_its_params_and_with_nothing_else() -> None:
     params = load_params(REPOSITORY / "params.yaml")
-    other = _with(params, "train", lr=0.5)
-    changed = {step for step in keys.PARAMS if _key(params, step) != _key(other, step)}
-    assert changed == {"train"}
-    assert keys.extract_key(params, "shapes-llava") == keys.extract_key(other, "shapes-llava")
-    other = _with(params, "extract", dtype="bfloat16")
-    assert keys.extract_key(params, "shapes-llava") != keys.extract_key(other, "shapes-llava")
-    assert keys.embed_key(params) == keys.embed_key(other)
+    assert changed(params, with_values(params, "train", weight_decay=0.5)) == {"train"}
+    assert changed(params, with_values(params, "extract", dtype="bfloat16")) == {"extract", "evaluate"}
+    assert changed(params, with_values(params, "report", title="x")) == {"report"}
+    assert changed(params, with_values(params, "train", workers=3)) == set()
 
 
-def test_a_backbone_name_with_dots_has_params() -> None:
-    params = load_params(REPOSITORY / "params.yaml")
-    found = keys.step_params(params, "extract", "llava-1.5-7b")
-    assert found["catalogue.llava-1.5-7b"]["model"] == "llava-hf/llava-1.5-7b-hf"
+def test_a_step_has_its_own_family_and_reader_and_no_others() -> None:
+    found = graph()
+    extract = modules(content.entries(found, Step("extract", "shapes-llava", "png-val")), Hashes())
+    assert "flmm.backbones.llava" in extract
+    assert not {"flmm.backbones.mgm", "flmm.heads.unet", "flmm.params", "flmm.cli.steps"} & set(extract)
+    prepare = modules(content.entries(found, Step("prepare", item="pope-random")), Hashes())
+    assert "flmm.data.pope" in prepare
+    assert "flmm.data.png" not in prepare
 
 
-def _key(params: Params, step: str) -> str:
-    return keys.step_key(params, step, "shapes-llava")
+def test_a_comment_and_a_docstring_are_no_code(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text('"""One."""\nimport os\n\n\ndef f(x):\n    """Two."""\n    return os.path.join(x, "a")\n')
+    before, imports = Hashes(tmp_path / "memory.json").code(file)
+    assert imports == ["os"]
+    file.write_text('"""Other."""\nimport os  # x\n\ndef f(x):\n    return os.path.join(x,\n        "a")\n')
+    assert Hashes(tmp_path / "memory.json").code(file)[0] == before
+    file.write_text('import os\n\ndef f(x):\n    return os.path.join(x, "b")\n')
+    assert Hashes(tmp_path / "memory.json").code(file)[0] != before
 
 
-def _with(params: Params, section: str, **values: object) -> Params:
+def test_hashes_are_remembered_until_size_or_date_changes(tmp_path: Path) -> None:
+    file, memory = tmp_path / "weights", tmp_path / "memory.json"
+    file.write_bytes(b"one")
+    hashes = Hashes(memory)
+    first = hashes.file(file)
+    hashes.save()
+    memory.write_text(memory.read_text().replace(first, "remembered"))
+    assert Hashes(memory).file(file) == "remembered"
+    file.write_bytes(b"other")
+    assert Hashes(memory).file(file) not in ("remembered", first)
+    memory.write_text("damaged")
+    assert Hashes(memory).file(file)
+
+
+def changed(params: Params, other: Params) -> set[str]:
+    """The steps whose own keys differ."""
+    one, two = Keys(Graph(params)), Keys(Graph(other))
+    return {step.name for step in one.graph.results if one.own(step) != two.own(step)}
+
+
+def with_values(params: Params, section: str, **values: object) -> Params:
     return params.model_copy(update={section: getattr(params, section).model_copy(update=values)})
-
-
-def _imported(entry: Path) -> set[str]:
-    """Every module of the package that ``entry`` imports, directly or not; plumbing is not followed."""
-    waiting, seen = [entry], set()
-    while waiting:
-        path = waiting.pop()
-        if path.as_posix() in seen:
-            continue
-        seen.add(path.as_posix())
-        if path.as_posix() not in keys.PLUMBING:
-            waiting += _imports(path)
-    return seen
-
-
-def _imports(path: Path) -> list[Path]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse((REPOSITORY / path).read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    candidates = [Path(*name.split(".")) for name in names if name.split(".")[0] == "flmm"]
-    files = [file for name in candidates for file in (name.with_suffix(".py"), name / "__init__.py")]
-    return [file for file in files if (REPOSITORY / file).is_file()]

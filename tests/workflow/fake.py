@@ -1,0 +1,96 @@
+"""The real step graph with steps that do no work: each writes a digest of what it is made of, as a real one would."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from flmm.files import write_json, write_text
+from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.pipeline.keys import Keys, record_of
+from flmm.pipeline.outputs import outputs, record
+from flmm.pipeline.state import State
+from flmm.pipeline.steps import Graph, Step
+
+# What the fake servers hold: bytes by address. A local file holds its own.
+Served = dict[str, bytes]
+
+
+def run(params: Params, served: Served) -> list[Step]:
+    """One call of Snakemake: everything that has to run, in order; returns what ran."""
+    state = State(params)
+    ran = _ordered(state)
+    for step in ran:
+        _do(params, step, served)
+    return ran
+
+
+def _ordered(state: State) -> list[Step]:
+    done: list[Step] = []
+
+    def visit(step: Step) -> None:
+        if step in done or step not in state.running:
+            return
+        for read in state.graph.reads(step):
+            visit(read)
+        done.append(step)
+
+    for step in sorted(state.running):
+        visit(step)
+    return done
+
+
+def _do(params: Params, step: Step, served: Served) -> None:
+    graph = Graph(params)
+    keys = Keys(graph)  # afresh, as each job is a process of its own
+    if step.name == "download":
+        _download(keys, step.item, served)
+        return
+    if step.name == "digest":
+        file = paths.raw(params) / step.item
+        content = {
+            "bytes": file.stat().st_size,
+            "sha256": keys.hashes.file(file),
+            "origin": keys.origin(step.item),
+        }
+        write_json(paths.digest(params, step.item), content)
+        return
+    made_of = [keys.own(step), *(_content(graph, read) for read in graph.reads(step))]
+    for path in outputs(graph, step)[1:]:
+        write_text(path, f"{path.name} of {hashlib.sha256(repr(made_of).encode()).hexdigest()}\n")
+    key = keys.known(step)
+    if step.name == "extract":
+        _shard(paths.extract_shards(step.backbone, key, step.item))
+    if step.name == "embed":
+        _shard(paths.embed_shards(params.active.segmenter.name, str(keys.store(step.item)), step.item))
+    write_json(record(graph, step), {"key": key})
+
+
+def _download(keys: Keys, source: str, served: Served) -> None:
+    entry = keys.params.sources[source]
+    file = paths.raw(keys.params) / source
+    content = _bytes(keys, source, served)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert entry.sha256 in (None, sha256)
+    write_json(record_of(file), {"bytes": len(content), "sha256": sha256, "origin": keys.origin(source)})
+
+
+def _bytes(keys: Keys, source: str, served: Served) -> bytes:
+    url = keys.params.sources[source].url or ""
+    return served[url] if url.startswith("http") else Path(url.removeprefix("file:")).read_bytes()
+
+
+def _content(graph: Graph, step: Step) -> str:
+    """What a step's reader sees: bytes of a download, the results of any other step but for their record."""
+    if step.name == "download":
+        return hashlib.sha256((paths.raw(graph.params) / step.item).read_bytes()).hexdigest()
+    files = outputs(graph, step)[1:] or [record(graph, step)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _shard(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "shard-00000.parquet").write_text("shard")
+    (folder / "manifest.json").write_text(json.dumps({"shards": [{"file": "shard-00000.parquet"}]}))
