@@ -213,4 +213,4 @@ def by_hand(name: str, destination: Path) -> str:
     page = _BY_HAND.get(name)
     place = f"get the file from {page}" if page else "get the file by hand"
     key = f"suites.{destination.parent.name}.sources.{name}.url"
-    return f"{name}: nobody serves it: {place}, then put its path into params.yaml ({key}), or the file at {destination}"
+    return f"{name}: nobody serves it: {place}, then put its path into params.yaml ({key}) or the file at {destination}"

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flmm.benchmarks import benchmark
 from flmm.files import read_table
 from flmm.pipeline import paths
 from flmm.pipeline.steps import Graph
@@ -19,8 +18,9 @@ class Part:
     """One part of the run. ``prompts``: times that a model reads an image for it (samples, or questions).
 
     ``spoken``: phrases by what their answers are filed under: ``paper``, ``standard``, ``both`` (the same words under
-    both) or ``train``, all draws together; of questions the answers, under ``questions``. ``images``: different
-    photographs; ``pictures``: which, where they were counted. ``counted``: False for published figures.
+    both) or ``train``, all draws together; of questions the answers: ``answered``, and without masks ``plain`` and
+    ``head attached``, since these are asked twice. ``images``: different photographs; ``pictures``: which, where they
+    were counted. ``counted``: False for published figures.
     """
 
     name: str
@@ -51,7 +51,8 @@ _REFERRING = {
     "refcocog-val": (1_300, 2_573, 4_896),
     "refcocog-test": (2_600, 5_023, 9_602),
 }
-# PNG: photographs and narratives of Localized Narratives on COCO (Pont-Tuset 2020), 5.1 phrases in each (Gonzalez 2021).
+# PNG: photographs and narratives of Localized Narratives on COCO (Pont-Tuset 2020), 5.1 phrases in each (Gonzalez
+# 2021).
 _NARRATIVES = {"png-train": (118_287, 134_272, 685_000), "png-val": (5_000, 8_573, 44_000)}
 # ReasonSeg (Lai 2024), POPE (Li 2023); MMBench's rotations of its questions (Liu 2024), rounded.
 _QUESTIONS = {
@@ -67,14 +68,11 @@ _QUESTIONS = {
 
 def part_counts(graph: Graph, name: str) -> Part | None:
     """What one part has to say; None where it is not prepared and nothing was published of it."""
-    file = paths.samples(graph.params, name)
-    asked = any(
-        entry.words != "spoken" and name in graph.parts_of(entry.name) for entry in graph.benchmarks.values()
-    )
+    file, passes = paths.samples(graph.params, name), _passes(graph, name)
     draws = graph.params.extract.train_draws if graph.place(name)[1] == paths.TRAIN else 0
     if file.is_file():
-        return _questions(name, file) if asked else _samples(name, file, draws)
-    return _published(name, draws) if graph.params.suite == "paper" else None
+        return _questions(name, file, passes) if passes else _samples(name, file, draws)
+    return _published(name, draws, passes) if graph.params.suite == "paper" else None
 
 
 def image_count(parts: list[Part]) -> int:
@@ -85,10 +83,18 @@ def image_count(parts: list[Part]) -> int:
 
 def is_question(graph: Graph, name: str) -> bool:
     """Whether a part is answered in the model's own words."""
-    return any(name in graph.parts_of(each) for each in graph.benchmarks if benchmark(each).words != "spoken")
+    return bool(_passes(graph, name))
 
 
-def _published(name: str, draws: int) -> Part | None:
+def _passes(graph: Graph, name: str) -> tuple[str, ...]:
+    """How each question of a part is asked; empty for a part whose words are given."""
+    words = {entry.words for each, entry in graph.benchmarks.items() if name in graph.parts_of(each)}
+    if "asked" in words:
+        return ("plain", "head attached")
+    return ("answered",) if "answered" in words else ()
+
+
+def _published(name: str, draws: int, passes: tuple[str, ...]) -> Part | None:
     if name in _REFERRING:
         images, objects, sentences = _REFERRING[name]
         spoken = {"train": objects * draws} if draws else {"paper": objects, "standard": sentences}
@@ -100,14 +106,14 @@ def _published(name: str, draws: int) -> Part | None:
         return Part(name, narratives, spoken, images)
     if name in _QUESTIONS:
         count = _QUESTIONS[name]
-        return Part(name, count, {"questions": count}, count)
+        return Part(name, count, dict.fromkeys(passes, count), count)
     return None
 
 
-def _questions(name: str, file: Path) -> Part:
-    pictures = _pictures(read_table(file, ["archive", "image"]).to_pylist())
-    count = read_table(file, ["archive"]).num_rows
-    return Part(name, count, {"questions": count}, len(pictures), pictures, counted=True)
+def _questions(name: str, file: Path, passes: tuple[str, ...]) -> Part:
+    rows = read_table(file, ["archive", "image"]).to_pylist()
+    pictures = _pictures(rows)
+    return Part(name, len(rows), dict.fromkeys(passes, len(rows)), len(pictures), pictures, counted=True)
 
 
 def _samples(name: str, file: Path, draws: int) -> Part:

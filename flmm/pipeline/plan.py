@@ -42,6 +42,8 @@ def plan(params: Params, console: Console) -> list[str]:
         f"disk: {_size(needed)} to come ({_size(downloads)} downloads, {_size(weights)} weights of models, "
         f"{_size(maps)} attention, {_size(embeddings)} embeddings), {_size(free)} free"
     )
+    if len(parts) < len(_spoken_or_asked(state)):
+        console.print("The parts that are not prepared yet come on top of it.")
     if needed > free:
         missing.append(f"disk space: {_size(needed - free)} more")
     if params.suite == "paper" and not has_gpu():
@@ -85,7 +87,7 @@ def _parts(state: State, console: Console) -> dict[str, Part]:
     """The table of what is spoken and asked, by part and protocol; the parts whose counts are known."""
     graph = state.graph
     found = {name: part for name in _spoken_or_asked(state) if (part := counts.part_counts(graph, name))}
-    table = Table("part", "protocol", "images read", "phrases or questions", "known by")
+    table = Table("part", "protocol", "images read", "phrases or answers", "known by")
     for name, part in found.items():
         known = "counted" if part.counted else "published counts"
         for protocol, phrases in part.spoken.items():
@@ -134,16 +136,16 @@ def _backbones(
             missing.append(f"{name}: its configuration is not on this machine, so that its costs are unknown")
             continue
         spoken = [parts[part] for part in graph.extracted_parts(name) if part in parts]
-        asked = sum(part.prompts for part in parts.values() if counts.is_question(graph, part.name))
+        asked = sum(part.phrases for part in parts.values() if counts.is_question(graph, part.name))
         speaking = sum(shape.speaking_seconds(part.prompts, part.phrases) for part in spoken)
         answering = shape.answering_seconds(asked, params.evaluate.max_new_tokens)
         table.add_row(
             name,
             _size(shape.weights),
             f"{shape.image_tokens:,}",
-            _size(sum(part.phrases for part in spoken) * shape.phrase_bytes),
-            f"{speaking / 3600:.1f}",
-            f"{answering / 3600:.1f}",
+            _size(sum(part.phrases for part in spoken) * shape.phrase_bytes) if parts else "unknown",
+            f"{speaking / 3600:.1f}" if parts else "unknown",
+            f"{answering / 3600:.1f}" if parts else "unknown",
         )
         if not Path(entry.model).is_dir() and not needs.is_cached(entry):
             weights += shape.weights
@@ -162,7 +164,7 @@ def _embeddings(state: State, parts: dict[str, Part], console: Console) -> int:
         known = [parts[name] for name in graph.embedded_parts(archive) if name in parts]
         images = counts.image_count(known)
         count = images * channels * side**2 * 2
-        table.add_row(archive, f"{images:,}", _size(count))
+        table.add_row(archive, *((f"{images:,}", _size(count)) if known else ("unknown", "unknown")))
         total += 0 if state.is_available(Step("embed", item=archive)) else count
     console.print(table)
     console.print(f"an embedding: {channels} x {side} x {side} float16, {_size(channels * side**2 * 2)}")
