@@ -100,6 +100,7 @@ def test_the_device_key_is_named(raw: Raw, section: str, monkeypatch: pytest.Mon
     changed = getattr(params, section).model_copy(update={"device": "cuda"})
     params = params.model_copy(update={section: changed})
     assert findings(params) == f"{section}.device: cuda, but no GPU is available; set it to auto or cpu"
+    preflight(State(params), here=False)  # a cluster's nodes may have what this machine lacks
     monkeypatch.setattr(device, "DRIVERS", ("/dev/null",))
     preflight(State(params))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")

@@ -16,8 +16,10 @@ from flmm.pipeline.steps import Step
 DEVICES = ("extract", "embed", "evaluate")
 
 
-def preflight(state: State) -> None:
+def preflight(state: State, *, here: bool = True) -> None:
     """Check what the steps that have to run need: families, models, devices, upstream files, disk.
+
+    ``here``: whether they run on this machine; only then do its GPUs matter.
 
     A published head is looked for like any upstream file. Whether it fits its backbone, only `import` can tell,
     because its file and the model's configuration are read by torch; that step needs no other data than the head.
@@ -25,16 +27,17 @@ def preflight(state: State) -> None:
     Raises:
         InputError: all findings, a sentence each, separated by "; ".
     """
-    found = list(dict.fromkeys(_findings(state)))
+    found = list(dict.fromkeys(_findings(state, here)))
     if not found:
         return
     more = f"{len(found)} things would stop this run: " if len(found) > 1 else ""
     raise InputError(more + "; ".join(found))
 
 
-def _findings(state: State) -> Iterator[str]:
+def _findings(state: State, here: bool) -> Iterator[str]:
     yield from _models(state)
-    yield from _devices(state)
+    if here:
+        yield from _devices(state)
     yield from _sources(state)
 
 

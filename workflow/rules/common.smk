@@ -34,7 +34,7 @@ except InputError as error:
 def check(found):
     """Stop before the first byte where something would stop the run; a dry run says so and goes on."""
     try:
-        preflight(found)
+        preflight(found, here=not workflow.non_local_exec)
     except InputError as error:
         if not workflow.dryrun:
             raise
