@@ -34,7 +34,7 @@ def embed(
     present = folder.tidy()
     missing = [image for image in wanted if image not in present]
     if missing:
-        segmenter.to(resolve_device(params.embed.device), getattr(torch, params.embed.dtype))
+        segmenter.to(resolve_device(params.embed.device, "embed.device"), getattr(torch, params.embed.dtype))
     store = ImageStore(raw)
     size = params.embed.images_per_shard
     chunks = [missing[at : at + size] for at in range(0, len(missing), size)]

@@ -15,6 +15,7 @@ from flmm.cache.shards import ShardFile
 from flmm.cache.writer import Row, describe_shard, phrase_rows, write_shard
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, read_samples
+from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.params import Params
 from flmm.progress import progress_bar
@@ -46,7 +47,8 @@ def extract(
         raise InputError(f"{samples_path}: holds no sample")
     entry = params.catalogue[backbone_name]
     settings = params.extract
-    backbone = backbones.load(entry, dtype=settings.dtype, device=settings.device)
+    device = str(resolve_device(settings.device, "extract.device"))
+    backbone = backbones.load(entry, dtype=settings.dtype, device=device)
     _tidy(out)
     size = settings.samples_per_shard
     batches = [samples[start : start + size] for start in range(0, len(samples), size)]

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from flmm.cli.context import ArchiveName, BackboneName, BenchmarkName, PartName, SourceName, params_of
+from flmm.device import claim_gpu
 from flmm.errors import InputError
 from flmm.files import write_json
 from flmm.params import Params
@@ -95,6 +96,7 @@ def embed(context: typer.Context, archive: ArchiveName) -> None:
 
     params = params_of(context)
     with step_runs(params, Step("embed", item=archive)) as running:
+        claim_gpu(params.embed.device)
         samples = [paths.samples(params, part) for part in running.keys.graph.embedded_parts(archive)]
         key = str(running.keys.store(archive))
         folder = paths.embed_shards(params.active.segmenter.name, key, archive)
@@ -109,6 +111,7 @@ def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> N
 
     params = params_of(context)
     with step_runs(params, Step("extract", backbone, part)) as running:
+        claim_gpu(params.extract.device)
         folder = paths.extract_shards(backbone, running.key, part)
         manifest = run(
             params, backbone, part, paths.samples(params, part), paths.raw(params), folder, running.key
@@ -131,6 +134,7 @@ def train(context: typer.Context, backbone: BackboneName) -> None:
     params = params_of(context)
     step = Step("train", backbone)
     with step_runs(params, step) as running, LiveCurves(params, backbone) as curves:
+        claim_gpu("auto")
         graph = running.keys.graph
         run(
             params,
@@ -177,6 +181,7 @@ def evaluate(context: typer.Context, backbone: BackboneName, benchmark: Benchmar
 
     params = params_of(context)
     with step_runs(params, Step("evaluate", backbone, benchmark)) as running:
+        claim_gpu(params.evaluate.device)
         graph = running.keys.graph
         parts = graph.parts_of(benchmark)
         spoken = graph.benchmarks[benchmark].words == "spoken"

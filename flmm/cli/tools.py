@@ -28,7 +28,7 @@ def plan(
     """Print what a full run needs before anything starts: downloads, disk, GPU, and what is missing."""
     from rich.console import Console
 
-    from flmm.plan import plan as run
+    from flmm.pipeline.plan import plan as run
 
     params = load_params(
         params_path(context), suite=suite, backbones=backbones.split(",") if backbones else None

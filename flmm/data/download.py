@@ -14,6 +14,8 @@ from flmm.params import Download, Source
 _BY_HAND = {
     "png_coco_train2017.json": "https://bcv-uniandes.github.io/panoptic-narrative-grounding/#downloads",
     "png_coco_val2017.json": "https://bcv-uniandes.github.io/panoptic-narrative-grounding/#downloads",
+    "ReasonSeg_val.zip": "https://github.com/dvlab-research/LISA#dataset (there val.zip)",
+    "ReasonSeg_test.zip": "https://github.com/dvlab-research/LISA#dataset (there test.zip)",
 }
 
 
@@ -96,7 +98,7 @@ def _keep(destination: Path, expected: "_Expectation") -> Arrived | None:
 def _by_itself(name: str, destination: Path, expected: "_Expectation") -> Arrived:
     """The record of a file that somebody put there by hand."""
     if not destination.is_file():
-        raise InputError(_by_hand(name, destination))
+        raise InputError(by_hand(name, destination))
     found = _measured(destination)
     if problem := expected.problem(found, destination):
         raise InputError(f"{destination}: {problem}")
@@ -206,10 +208,9 @@ def _make_folder(folder: Path) -> None:
         raise StepError(f"cannot write {folder}: {error.strerror or error}") from error
 
 
-def _by_hand(name: str, destination: Path) -> str:
+def by_hand(name: str, destination: Path) -> str:
+    """What to do about a file without an address; ``destination``: where it belongs."""
     page = _BY_HAND.get(name)
     place = f"get the file from {page}" if page else "get the file by hand"
     key = f"suites.{destination.parent.name}.sources.{name}.url"
-    return (
-        f"{name}: nobody serves it: {place}, then put its path in params.yaml ({key}) or it at {destination}"
-    )
+    return f"{name}: nobody serves it: {place}, then put its path into params.yaml ({key}) or the file at {destination}"

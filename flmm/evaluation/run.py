@@ -63,7 +63,7 @@ def evaluate(
     if not (maps if chosen.words == "spoken" else samples):
         made_by = "extract" if chosen.words == "spoken" else "prepare"
         raise InputError(f"{chosen.title}: no part to evaluate; run `flmm {made_by}` for one first")
-    device = resolve_device(params.evaluate.device)
+    device = resolve_device(params.evaluate.device, "evaluate.device")
     segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if chosen.words == "asked":
         attached = qa.AttachedHead(load_head(head, segmenter).to(device).eval(), segmenter)
@@ -170,5 +170,5 @@ def _ask(
 
 
 def _frozen(params: Params, backbone: str) -> Backbone:
-    device = resolve_device(params.evaluate.device)
+    device = resolve_device(params.evaluate.device, "evaluate.device")
     return load(params.catalogue[backbone], dtype=params.extract.dtype, device=str(device))

@@ -1,7 +1,79 @@
-"""What would stop a run, found before its first byte."""
+"""What would stop a run, found before its first byte: every finding at once.
 
+It runs at each start of Snakemake, so it costs milliseconds: no torch, no network, no hash of a file.
+"""
+
+from collections.abc import Iterator
+
+from flmm.benchmarks import benchmark
+from flmm.device import has_gpu, no_gpu
+from flmm.errors import InputError
+from flmm.pipeline import needs, paths
 from flmm.pipeline.state import State
+from flmm.pipeline.steps import Step
+
+# The keys that say where a step runs.
+DEVICES = ("extract", "embed", "evaluate")
 
 
-def preflight(state: State) -> None:
-    """Check everything."""
+def preflight(state: State, *, here: bool = True) -> None:
+    """Check what the steps that have to run need: families, models, devices, upstream files, disk.
+
+    ``here``: whether they run on this machine; only then do its GPUs matter.
+
+    A published head is looked for like any upstream file. Whether it fits its backbone, only `import` can tell,
+    because its file and the model's configuration are read by torch; that step needs no other data than the head.
+
+    Raises:
+        InputError: all findings, a sentence each, separated by "; ".
+    """
+    found = list(dict.fromkeys(_findings(state, here)))
+    if not found:
+        return
+    more = f"{len(found)} things would stop this run: " if len(found) > 1 else ""
+    raise InputError(more + "; ".join(found))
+
+
+def _findings(state: State, here: bool) -> Iterator[str]:
+    yield from _models(state)
+    if here:
+        yield from _devices(state)
+    yield from _sources(state)
+
+
+def _models(state: State) -> Iterator[str]:
+    params = state.graph.params
+    for name in params.backbones:
+        entry = params.catalogue[name]
+        steps = [step for step in state.running if step.backbone == name]
+        speaks = any(_loads_model(step) for step in steps)
+        if speaks or any(step.name == "import" for step in steps):
+            yield from filter(None, [needs.family_problem(name, entry)])
+        if speaks:
+            yield from filter(None, [needs.model_problem(name, entry)])
+    if any(step.name in ("embed", "train", "import", "evaluate") for step in state.running):
+        yield from filter(None, [needs.segmenter_problem(params)])
+
+
+def _loads_model(step: Step) -> bool:
+    if step.name == "evaluate":
+        return benchmark(step.item).words != "spoken"
+    return step.name == "extract"
+
+
+def _devices(state: State) -> Iterator[str]:
+    params, running = state.graph.params, {step.name for step in state.running}
+    for name in DEVICES:
+        if name in running and getattr(params, name).device == "cuda" and not has_gpu():
+            yield no_gpu(f"{name}.device")
+
+
+def _sources(state: State) -> Iterator[str]:
+    params = state.graph.params
+    names = sorted(step.item for step in state.running if step.name == "download")
+    facts = [needs.source_fact(state.graph, name) for name in names]
+    yield from (fact.problem for fact in facts if fact.problem)
+    coming, raw = needs.bytes_to_come(params, facts), paths.raw(params)
+    free = needs.free_bytes(raw)
+    if coming > free:
+        yield f"{raw}: the downloads to come have {coming:,} bytes, but only {free:,} are free"

@@ -31,6 +31,16 @@ except InputError as error:
     sys.exit(2)
 
 
+def check(found):
+    """Stop before the first byte where something would stop the run; a dry run says so and goes on."""
+    try:
+        preflight(found, here=not workflow.non_local_exec)
+    except InputError as error:
+        if not workflow.dryrun:
+            raise
+        print(f"warning: {error}", file=sys.stderr)
+
+
 @functools.cache
 def state():
     """What has to run, and the sign for it; asked for when Snakemake has read its command line.
@@ -45,7 +55,7 @@ def state():
     try:
         found = State(P, forced)
         if workflow.is_main_process and found.running:
-            preflight(found)
+            check(found)
             CHANGED.parent.mkdir(exist_ok=True)
             CHANGED.write_text(
                 str(time.time_ns())
