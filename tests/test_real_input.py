@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from flmm.data.prepare import prepare
 from flmm.data.sample import Sample, decode_rle, read_samples
 from flmm.embed import embed
 from flmm.evaluation.count import count
@@ -21,7 +20,7 @@ from flmm.extract import extract
 from flmm.files import read_table
 from flmm.params import Params
 from flmm.training import train
-from tests.data.coco_files import PROJECT
+from tests.data.coco_files import PROJECT, prepare_all
 from tests.data.test_coco_sample import SAMPLE, sample_params
 from tests.evaluation.conftest import HEADS
 
@@ -49,14 +48,27 @@ def real_params() -> Params:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the results of all steps."""
     out, params = tmp_path_factory.mktemp("real"), real_params()
-    prepare(params, SAMPLE, out)
+    prepare_all(params, SAMPLE, out)
     manifests = {part: out / "cache" / part for part in PARTS}
     for part, folder in manifests.items():
         extract(params, BACKBONE, part, out / f"{part}.parquet", SAMPLE, folder, "0" * 12)
-    embed(params, [out / f"{part}.parquet" for part in PARTS], SAMPLE, out / "embed", "key")
+    samples, embedded = [out / f"{part}.parquet" for part in PARTS], []
+    for archive in sorted(
+        {archive for path in samples for archive in read_table(path)["archive"].to_pylist()}
+    ):
+        embed(params, archive, samples, SAMPLE, out / "embed" / archive, "key")
+        embedded.append(out / "embed" / archive / "manifest.json")
     ready = {part: folder / "manifest.json" for part, folder in manifests.items()}
-    embedded = out / "embed" / "manifest.json"
-    train(params, BACKBONE, [ready["refcoco-train"]], embedded, out / "train")
+    train(
+        params,
+        BACKBONE,
+        [ready["refcoco-train"]],
+        embedded,
+        out / "train",
+        key="key",
+        checkpoints=out / "checkpoints",
+        raw=SAMPLE,
+    )
     select(params, [ready["refcoco-train"]], out / "select")
     for benchmark, dataset in (("res", "refcoco"), ("png", "png")):
         folder = out / benchmark
@@ -67,7 +79,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             benchmark,
             head=out / "train" / "head.safetensors",
             maps={part: ready[part] for part in parts},
-            embeddings=[embedded],
+            embeddings=embedded,
             samples={},
             selected=out / "select" / "heads.json",
             raw=SAMPLE,

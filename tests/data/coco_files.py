@@ -258,7 +258,9 @@ def prepare_all(params: Params, raw: Path, out: Path) -> dict[str, Any]:
     datasets = params.active.datasets
     pairs = [(name, split) for name, entry in datasets.items() for split in entry.splits]
     trained = {name for name, split in pairs if split == "train"}
-    evaluation = [out / f"{name}-{split}.parquet" for name, split in pairs if name in trained and split != "train"]
+    evaluation = [
+        out / f"{name}-{split}.parquet" for name, split in pairs if name in trained and split != "train"
+    ]
     summary: dict[str, Any] = {"parts": {}, "overlap": {}}
     for name, split in sorted(pairs, key=lambda pair: pair[1] == "train"):
         part = f"{name}-{split}"

@@ -20,13 +20,12 @@ SAMPLE = Path(os.environ.get("FLMM_COCO_SAMPLE", PROJECT.parent / "shared" / "co
 
 
 def sample_params() -> Params:
-    names = ("coco_pope_sample.json", "coco_pope_random.json", "MMBench_DEV_SAMPLE.tsv")
-    sources = {name: {"url": None, "bytes": None, "sha256": None} for name in names}
     datasets = {
         "refcoco": {"reader": "refcoco", "refs": "refs(unc).p", "splits": ["train", "val", "testA", "testB"]},
         "png": {"reader": "png", "refs": None, "splits": ["val"]},
+        "pope": {"reader": "pope", "splits": ["sample", "random"]},
     }
-    return small_params(exclude=False, sources=sources, datasets=datasets)
+    return small_params(exclude=False, datasets=datasets)
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason=f"real sample not at {SAMPLE}; set FLMM_COCO_SAMPLE")

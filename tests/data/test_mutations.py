@@ -19,8 +19,8 @@ from flmm.errors import InputError
 from tests.data.coco_files import (
     encode,
     mmbench_tsv,
-    segment_map,
     prepare_all,
+    segment_map,
     small_params,
     upstream,
     write_folder,

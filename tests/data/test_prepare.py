@@ -93,7 +93,9 @@ def test_a_training_split_without_any_photograph_left_is_an_input_error(tmp_path
 
 
 def samples(tmp_path: Path, part: str, files: dict[str, Any]) -> tuple[list[Any], dict[str, int]]:
-    summary = prepare_all(small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out")
+    summary = prepare_all(
+        small_params(exclude=False), write_folder(tmp_path / "raw", files), tmp_path / "out"
+    )
     return read_samples(tmp_path / "out" / f"{part}.parquet"), summary["parts"][part]["skipped"]
 
 
