@@ -108,6 +108,30 @@ def test_every_image_is_embedded_once_and_found_by_name(suite: Suite, sam: SamSe
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)  # float16
 
 
+def test_archives_have_folders_of_their_own_and_one_store_finds_the_images_of_all(
+    suite: Suite, sam: SamSegmenter
+) -> None:
+    """The same name in two archives is two images."""
+    (suite.raw / "val2017").mkdir()
+    Image.new("RGB", (50, 30), "red").save(suite.raw / "val2017" / NAMES[0])
+    other = Sample("o", "png", "val", 1, "val2017", NAMES[0], 30, 50, (), ())
+    write_samples(suite.raw / "other.parquet", [other])
+    tables = [*suite.samples, suite.raw / "other.parquet"]
+    folders = {archive: suite.out.parent / archive for archive in ("train2014", "val2017")}
+    images = {
+        archive: embed(suite.params, archive, tables, suite.raw, folder, "key").images
+        for archive, folder in folders.items()
+    }
+    assert images == {"train2014": 7, "val2017": 1}
+    store = EmbeddingStore([folder / "manifest.json" for folder in folders.values()])
+    for archive in folders:
+        expected = sam.embed(ImageStore(suite.raw).open(archive, NAMES[0]))
+        torch.testing.assert_close(store.lookup(archive, NAMES[0]), expected, rtol=1e-3, atol=1e-3)
+    assert not torch.equal(store.lookup("train2014", NAMES[0]), store.lookup("val2017", NAMES[0]))
+    with pytest.raises(InputError, match=rf"no embedding of val2017/{NAMES[1]}"):
+        store.lookup("val2017", NAMES[1])
+
+
 def test_the_files_are_the_same_bytes_every_time(suite: Suite, tmp_path: Path) -> None:
     suite.embed()
     first = shard_bytes(suite)
