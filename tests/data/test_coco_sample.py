@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flmm.data.images import ImageStore
+from flmm.data.mmbench import read_mmbench
 from flmm.data.question import read_questions
 from flmm.data.sample import read_samples
 from flmm.params import Params
@@ -50,4 +51,5 @@ def test_the_real_sample_is_read_and_every_mask_has_the_annotated_area(tmp_path:
                     assert area == sum(segments[sample.image_id, int(i)] for i in ids)
     for question in read_questions(tmp_path / "pope-sample.parquet"):
         store.open(question.archive, question.image)
+    assert read_mmbench(SAMPLE, "MMBench_DEV_SAMPLE.tsv")
     assert summary["parts"]["pope-random"]["questions"] == 3000 or "FLMM_COCO_SAMPLE" in os.environ
