@@ -14,14 +14,22 @@ from flmm.pipeline.steps import Graph, Step
 
 # What the fake servers hold: bytes by address. A local file holds its own.
 Served = dict[str, bytes]
+ARRIVING = ("generate", "download", "digest")
 
 
 def run(params: Params, served: Served) -> list[Step]:
     """One call of Snakemake: everything that has to run, in order; returns what ran."""
     state = State(params)
     ran = _ordered(state)
+    hashes = state.keys.hashes
+    arriving = [step for step in ran if step.name in ARRIVING]
+    for step in arriving:
+        _arrive(Keys(state.graph, hashes), step, served)  # afresh: each arrival may tell a key
+    keys = Keys(state.graph, hashes)
     for step in ran:
-        _do(params, step, served)
+        if step not in arriving:
+            _do(keys, step)
+    hashes.save()
     return ran
 
 
@@ -40,21 +48,20 @@ def _ordered(state: State) -> list[Step]:
     return done
 
 
-def _do(params: Params, step: Step, served: Served) -> None:
-    graph = Graph(params)
-    keys = Keys(graph)  # afresh, as each job is a process of its own
+def _arrive(keys: Keys, step: Step, served: Served) -> None:
     if step.name == "download":
         _download(keys, step.item, served)
-        return
-    if step.name == "digest":
-        file = paths.raw(params) / step.item
-        content = {
-            "bytes": file.stat().st_size,
-            "sha256": keys.hashes.file(file),
-            "origin": keys.origin(step.item),
-        }
-        write_json(paths.digest(params, step.item), content)
-        return
+    elif step.name == "digest":
+        file = paths.raw(keys.params) / step.item
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        content = {"bytes": file.stat().st_size, "sha256": sha256, "origin": keys.origin(step.item)}
+        write_json(paths.digest(keys.params, step.item), content)
+    else:
+        _do(keys, step)
+
+
+def _do(keys: Keys, step: Step) -> None:
+    graph = keys.graph
     made_of = [keys.own(step), *(_content(graph, read) for read in graph.reads(step))]
     for path in outputs(graph, step)[1:]:
         write_text(path, f"{path.name} of {hashlib.sha256(repr(made_of).encode()).hexdigest()}\n")
@@ -62,7 +69,8 @@ def _do(params: Params, step: Step, served: Served) -> None:
     if step.name == "extract":
         _shard(paths.extract_shards(step.backbone, key, step.item))
     if step.name == "embed":
-        _shard(paths.embed_shards(params.active.segmenter.name, str(keys.store(step.item)), step.item))
+        name = keys.params.active.segmenter.name
+        _shard(paths.embed_shards(name, str(keys.store(step.item)), step.item))
     write_json(record(graph, step), {"key": key})
 
 

@@ -137,5 +137,5 @@ def _results(folder: Path, params: dict[str, Any]) -> dict[str, bytes]:
 
 TestEdits = Edits.TestCase
 TestEdits.settings = settings(
-    max_examples=8, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
