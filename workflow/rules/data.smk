@@ -8,6 +8,8 @@ localrules:
 if P.active.generate:
 
     rule generate:
+        input:
+            reads("generate"),
         output:
             outputs(GRAPH, GENERATE),
         log:
