@@ -17,7 +17,7 @@ from flmm.pipeline import paths
 from flmm.pipeline.hashes import Hashes
 from flmm.pipeline.keys import Keys, is_remote, local_path
 from flmm.pipeline.outputs import outputs, record, recorded, shards_are_there
-from flmm.pipeline.steps import VOLATILE, Graph, Step
+from flmm.pipeline.steps import TRACK, VOLATILE, Graph, Step
 
 # A file that is newer than any result: Snakemake's one reason to make again what is there (workflow/rules/common.smk).
 CHANGED = Path(".snakemake/changed")
@@ -40,7 +40,9 @@ class State:
             step = waiting.pop()
             if step not in found:
                 found.add(step)
-                waiting += [read for read in self.graph.reads(step) if not self.is_available(read)]
+                # What MLflow is told is in the small files: it needs no archive, no map and no embedding.
+                missing = self.is_stale if step == TRACK else lambda read: not self.is_available(read)
+                waiting += filter(missing, self.graph.reads(step))
         self.keys.hashes.save()
         return frozenset(found)
 
