@@ -9,7 +9,7 @@ import typer
 from flmm.benchmarks import names
 from flmm.cli.context import BackboneName, params_of, params_path
 from flmm.errors import InputError
-from flmm.params import load_params
+from flmm.params import Params, load_params
 from flmm.pipeline import paths
 
 app = typer.Typer()
@@ -77,9 +77,7 @@ def import_checkpoint(
     from flmm.files import sha256_file
     from flmm.imported import import_head as run
 
-    params = params_of(context)
-    if backbone not in params.backbones:
-        raise InputError(f"unknown backbone {backbone!r}; params.yaml runs: {', '.join(params.backbones)}")
+    params = _with_backbone(context, backbone)
     with tempfile.TemporaryDirectory() as folder:
         run(params, backbone, file, paths.raw(params), Path(folder))
     typer.echo(f"{file}: fits {backbone}. In params.yaml, catalogue.{backbone}:")
@@ -96,9 +94,7 @@ def export_checkpoint(
     from flmm.heads.published import export_checkpoint as run
     from flmm.imported import grids_by_layer
 
-    params = params_of(context)
-    if backbone not in params.backbones:
-        raise InputError(f"unknown backbone {backbone!r}; params.yaml runs: {', '.join(params.backbones)}")
+    params = _with_backbone(context, backbone)
     grids = grids_by_layer(params.catalogue[backbone])
     run(paths.head(params, backbone), file, backbone=backbone, grids=grids)
     typer.echo(f"{file}: written")
@@ -136,3 +132,10 @@ def score(
     from flmm.evaluation.score_cli import run
 
     run(samples, predictions, protocol, system, out, template, benchmark)
+
+
+def _with_backbone(context: typer.Context, backbone: str) -> Params:
+    params = params_of(context)
+    if backbone not in params.backbones:
+        raise InputError(f"unknown backbone {backbone!r}; params.yaml runs: {', '.join(params.backbones)}")
+    return params
