@@ -75,8 +75,14 @@ def record(params: Params) -> None:
     if waiting:
         raise StepError(f"{len(waiting)} steps have to run, such as `{waiting[0]}`; run `snakemake` first")
     write_keys(params)
+    results = Path("results") / params.suite
+    for folder in (
+        results / "embed",
+        *(results / name / stage for name in params.backbones for stage in BY_BACKBONE),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)  # a stage without a step has an empty folder as its result
     # `dvc commit` would copy the results once more to relink them.
-    done = _dvc("commit", "--force", "--no-relink", "--quiet")
+    done = _dvc("commit", "--force", "--no-relink")
     if done.returncode:
         said = (done.stderr or done.stdout).strip() or "it said nothing"
         hint = "" if Path(".git").exists() or _is_in_git() else _NO_GIT
