@@ -1,5 +1,6 @@
 """The whole pipeline on few images, driven as a user drives it: Snakemake, DVC, MLflow."""
 
+import hashlib
 import json
 import os
 import re
@@ -154,3 +155,17 @@ def test_the_runs_hold_curves_metrics_datasets_and_pictures(made_project: Projec
     assert [picture for picture in pictures if picture.path.endswith(".png")]
     assert all(run.data.tags["mlflow.parentRunId"] == runs["pipeline"].info.run_id
                for step, run in runs.items() if step != "pipeline")  # fmt: skip
+
+
+def test_a_published_head_is_imported_evaluated_and_recorded(made_project: Project) -> None:
+    project = made_project
+    project.run("snakemake", "--cores", "2")
+    project.run("flmm", "export-checkpoint", "head.pth", "--backbone", "shapes-llava")
+    sha256 = hashlib.sha256((project.folder / "head.pth").read_bytes()).hexdigest()
+    project.set("catalogue", "shapes-llava", "head", value={"url": "file:head.pth", "sha256": sha256})
+    project.set("evaluate", "benchmarks", value=["res"])
+    project.run("snakemake", "--cores", "2")
+    summary = json.loads((project.folder / "results/shapes/shapes-llava/train/summary.json").read_text())
+    assert summary["imported"] == {"file": "file:head.pth", "sha256": sha256}
+    project.run("flmm", "record")
+    assert "up to date" in project.run("dvc", "status")
