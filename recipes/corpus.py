@@ -61,6 +61,9 @@ WEIGHTS: dict[str, tuple[float, float]] = {
     "refer relation": (2.0, 0.0),
     "point": (2.0, 0.0),
     "point in a story": (2.0, 0.0),
+    # Weighed against each other (`recipes.answers`): over four answers that point and two that end, 8 to 12.
+    "answer and point": (2.0, 0.0),
+    "answer and end": (2.0, 6.0),
 }
 
 

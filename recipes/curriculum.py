@@ -29,6 +29,7 @@ from flmm.shapes.world.questions import (
     short_question,
 )
 from flmm.shapes.world.scenes import COLOURS, Scene, Thing
+from recipes.answers import answer_turns
 from recipes.language import COLUMNS, ROWS, Turn, describe_turn
 
 NONE = "none"
@@ -125,6 +126,22 @@ def pointing_turns(scene: Scene, rng: random.Random) -> list[Turn]:
         story_turn(scene, rng),
         referring_turn(scene, rng, hard=True),
         colours_turn(scene, rng),
+        pair_turn(scene, rng, present),
+        pair_turn(scene, rng, not present),
+        attribute_turn(scene, rng, shape_share=0.75),
+        finding_turn(scene, rng),
+        choice_turn(scene, rng),
+    ]
+
+
+def answering_turns(scene: Scene, rng: random.Random) -> list[Turn]:
+    """Answering: short answers, too, have to know all of what they tell; pointing at phrases is kept up."""
+    present = rng.random() < 0.5
+    return [
+        replace(describe_turn(scene, rng), kind="kept up"),
+        *(pointing_turn(scene, drawn_expressions(scene, rng), rng) for _ in range(4)),
+        story_turn(scene, rng),
+        *answer_turns(scene, rng, pointing=4, ending=2),
         pair_turn(scene, rng, present),
         pair_turn(scene, rng, not present),
         attribute_turn(scene, rng, shape_share=0.75),

@@ -27,7 +27,7 @@ from recipes.forward import language_loss
 from recipes.lmm import load_weights, normalise, save_model, take_over
 from recipes.measure import HeldOut, measure
 from recipes.readouts import PatchHeads, WordHeads
-from recipes.recipe import LOCATION, POINTING, STAGES, VISION, Recipe, Schedule, Stage
+from recipes.recipe import ANSWERING, LOCATION, POINTING, STAGES, VISION, Recipe, Schedule, Stage
 
 
 def pretrain(
@@ -104,7 +104,8 @@ def _stages(
     """The stages to run, numbered, when the model has got the weights that it begins with."""
     stages: tuple[Stage, ...] = STAGES
     if start is not None:
-        stages = (LOCATION, POINTING) if take_over(model, start) else (VISION, LOCATION, POINTING)
+        late = (LOCATION, POINTING, ANSWERING)
+        stages = late if take_over(model, start) else (VISION, *late)
     first = 0
     if resume is not None:
         names = [stage.name for stage in stages]

@@ -9,6 +9,7 @@ from typing import Any
 
 from flmm.shapes.world.scenes import Scene
 from recipes.curriculum import (
+    answering_turns,
     location_turns,
     pointing_turns,
     question_turns,
@@ -40,6 +41,7 @@ class Recipe:
     reference: Schedule = Schedule(steps=4000, horizon=4000, batch=16)
     location: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     pointing: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
+    answering: Schedule = Schedule(steps=1200, horizon=1200, batch=16)
     vision_batch: int = 64
     lr: float = 1.0e-3
     warmup: int = 100
@@ -86,3 +88,4 @@ STAGES = (
 # What the families that take over from the base learn.
 LOCATION = Stage("location", "pretrain-adopt", location_turns, aligned=True)
 POINTING = Stage("pointing", "pretrain-point", pointing_turns, aligned=True, located=True)
+ANSWERING = Stage("answering", "pretrain-answer", answering_turns, aligned=True, located=True)
