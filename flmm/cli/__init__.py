@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flmm.cli.app import app as demo
 from flmm.cli.backbones import app as backbones
 from flmm.cli.steps import app as steps
 from flmm.cli.tools import app as tools
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(tools)
+app.add_typer(demo)
 app.add_typer(backbones, name="backbones")
 app.add_typer(shapes, name="shapes")
 
