@@ -26,7 +26,7 @@ class Heads:
 
     ``shares`` (L, M) float: how much of the attention that a head pays to the picture lies inside the mask.
     ``area``: the share of the picture that the mask covers, which a head without a preference would have.
-    ``maps`` (L, M, r, c) float32, the picture's part of the grid.
+    ``maps`` (L, M, r, c) float16, scaled so that each map's largest value is 1 (0 of an empty map), the picture's part of the grid.
     """
 
     shares: np.ndarray
@@ -51,18 +51,21 @@ def heads_of(
         (maps.shape[2], maps.shape[1]), Image.Resampling.BOX
     )
     weight = torch.from_numpy(np.array(inside))  # (r, c): the part of each cell that the mask covers
-    totals = maps.sum((1, 2))
-    shares = (maps * weight).sum((1, 2)) / totals.clamp_min(torch.finfo(torch.float32).tiny)
+    tiny = torch.finfo(torch.float32).tiny
+    shares = (maps * weight).sum((1, 2)) / maps.sum((1, 2)).clamp_min(tiny)
     by_layer = (layers, -1)
     return Heads(
         shares.reshape(by_layer).numpy(),
         float(mask.mean()),
-        maps.reshape(*by_layer, *maps.shape[1:]).numpy(),
+        (maps / maps.amax((1, 2), keepdim=True).clamp_min(tiny))
+        .half()
+        .reshape(*by_layer, *maps.shape[1:])
+        .numpy(),
     )
 
 
 def head_picture(picture: Image.Image, values: np.ndarray) -> Image.Image:
-    """One head's map (r, c) over the greyed picture: the brighter, the more attention."""
+    """One head's map (r, c), from 0 to 1, over the greyed picture: the brighter, the more attention."""
     scale = THUMBNAIL / max(picture.size)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     grey = (

@@ -79,7 +79,8 @@ def attention(phrase: str, picture: Image.Image, heads: Heads) -> str:
     return (
         f'<div class="heads" style="--heads: {count}"><div><h3>All heads, while “{escape(phrase)}” was said</h3>'
         f'<div class="grid">{_heat_map(heads)}</div><p class="hint">A row for each layer, a column for '
-        f"each head: how much of the attention that it pays to the picture lies inside the mask. The mask covers {heads.area:.0%} of the "
+        f"each head: how much of the attention that it pays to the picture lies inside the mask. The mask "
+        f"covers {heads.area:.0%} of the "
         f"picture, so a head without a preference has {heads.area:.0%}.</p></div><div><h3>The strongest heads</h3>"
         f'<div class="maps">{figures}</div></div></div>'
     )

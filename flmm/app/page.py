@@ -8,7 +8,7 @@ import gradio as gr
 from PIL import Image
 
 from flmm.app import markup
-from flmm.app.export import archive
+from flmm.app.export import archive, in_text
 from flmm.app.models import WAITING, Models
 from flmm.app.sessions import ANSWER_TOKENS, Session, Sessions
 from flmm.app.shown import stage
@@ -47,8 +47,9 @@ _TITLE = """
 A frozen multimodal model answers; its own attention, read while it speaks, becomes a mask for every phrase.
 """
 _NOTE = f"""
-Pictures may have {MAX_MEGABYTES} MB and {MAX_MEGAPIXELS} megapixels and are made smaller to {SIDE} pixels. They stay in the memory of the
-machine that runs this page until the tab is closed, and are not stored. Answers end after {ANSWER_TOKENS} tokens.
+Pictures may have {MAX_MEGABYTES} MB and {MAX_MEGAPIXELS} megapixels and are made smaller to {SIDE} pixels. They stay
+in the memory of the machine that runs this page until the tab is closed, and are not stored.
+Answers end after {ANSWER_TOKENS} tokens.
 """
 QUESTIONS = {
     "Describe the picture": "Please give me a description of the image.",
@@ -125,7 +126,7 @@ class Page:
         """A zip as base64, and what went wrong."""
         session = self.session(request)
         try:
-            return archive(session), ""
+            return in_text(archive(session)), ""
         except InputError as error:
             return "", markup.notice(str(error))
 

@@ -7,18 +7,18 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from PIL import Image
 
 from flmm.app.models import Models
 from flmm.app.shown import Shown, shown
+from flmm.app.talk import Talk
 from flmm.errors import InputError
 
 SESSIONS = 8  # conversations that are kept; beyond that the one that was silent longest is forgotten
 TURNS = 12  # of one conversation
 PHRASES = 60  # of one conversation, all turns together
-LONGEST_QUESTION = 4000  # characters
+LONGEST_QUESTION = 20_000  # characters
 ANSWER_TOKENS = 96
 
 
@@ -28,13 +28,13 @@ class Session:
 
     model: str
     picture: Image.Image | None = None
-    conversation: Any = None  # flmm.conversation.Conversation; made with the first question
+    talk: Talk | None = None  # begins with the first question
     turns: list[Shown] = field(default_factory=list)
 
     def begin(self, picture: Image.Image | None, model: str | None = None) -> None:
         """A new conversation about a picture; the old one is gone."""
         self.picture, self.model = picture, model or self.model
-        self.conversation, self.turns = None, []
+        self.talk, self.turns = None, []
 
     def phrase(self, turn: int, phrase: int) -> tuple[Shown, int]:
         """A phrase of an answer, by numbers from the page.
@@ -76,14 +76,14 @@ class Session:
         if self.picture is not picture:
             raise InputError("The picture was changed while the question waited; ask again.")
         grounder = models.get(self.model)
-        if self.conversation is None:
-            self.conversation = grounder.converse(picture)
-        conversation, text = self.conversation, ""
-        for piece in conversation.ask(question, max_new_tokens=ANSWER_TOKENS):
+        if self.talk is None:
+            self.talk = Talk(grounder, picture)
+        talk, text = self.talk, ""
+        for piece in talk.ask(question, max_new_tokens=ANSWER_TOKENS):
             text += piece
             yield text
-        if self.picture is picture and self.conversation is conversation:
-            self.turns.append(shown(conversation, grounder.backbone.layers))
+        if self.talk is talk and talk.last is not None:
+            self.turns.append(shown(question, talk.last, grounder.backbone.layers))
 
 
 class Sessions:

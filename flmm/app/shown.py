@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from flmm.app.maps import Heads, blend_map, data_uri, heads_of
+from flmm.app.talk import Reply
 
 # Apart in hue and in brightness, readable under dark text when faint.
 COLOURS = (
@@ -25,7 +26,7 @@ COLOURS = (
 class Phrase:
     """A phrase of an answer, from character ``start`` to before ``end``.
 
-    ``mask`` (h, w) bool, refined. ``map``: coarse and refined probability as a small picture (``blend_map``).
+    ``score``: mean probability inside the mask, 0 of an empty one. ``mask`` (h, w) bool, refined. ``map``: coarse and refined probability as a small picture (``blend_map``).
     """
 
     start: int
@@ -40,12 +41,11 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Shown:
-    """One question and its answer, as the page needs them; ``turn`` is the conversation's own."""
+    """One question and its answer, as the page needs them."""
 
     question: str
     text: str
     phrases: tuple[Phrase, ...]
-    turn: Any
 
     def stage(self) -> list[dict[str, Any]]:
         """The phrases as the browser draws them."""
@@ -66,21 +66,21 @@ def stage(picture: Image.Image | None, turns: list[Shown]) -> dict[str, Any]:
     return {"picture": data_uri(picture) if picture else "", "turns": [turn.stage() for turn in turns]}
 
 
-def shown(conversation: Any, layers: int) -> Shown:
-    """What the page keeps of a conversation's last turn."""
-    turn = conversation.turns[-1]
-    answered = turn.answered
-    phrases = tuple(
-        Phrase(
-            start,
-            end,
-            answered.text[start:end],
-            float(answered.grounded.scores[i]),
-            answered.grounded.masks[i],
-            data_uri(blend_map(turn.coarse[i], turn.refined[i])),
-            heads_of(turn.inputs[i].attention, turn.inputs[i].grids, answered.grounded.masks[i], layers),
-            COLOURS[i % len(COLOURS)],
+def shown(question: str, reply: Reply, layers: int) -> Shown:
+    """What the page keeps of an answer; ``layers`` of the model."""
+    phrases = []
+    for number, said in enumerate(reply.phrases):
+        mask = said.refined > 0.5
+        phrases.append(
+            Phrase(
+                said.start,
+                said.end,
+                reply.text[said.start : said.end],
+                float(said.refined[mask].mean()) if mask.any() else 0.0,
+                mask,
+                data_uri(blend_map(said.coarse, said.refined)),
+                heads_of(said.seen.attention, said.seen.grids, mask, layers),
+                COLOURS[number % len(COLOURS)],
+            )
         )
-        for i, (start, end) in enumerate(answered.spans)
-    )
-    return Shown(turn.question, answered.text, phrases, turn)
+    return Shown(question, reply.text, tuple(phrases))

@@ -10,34 +10,32 @@ from PIL import Image
 from flmm.app import sessions as module
 from flmm.app.models import Models
 from flmm.app.sessions import LONGEST_QUESTION, SESSIONS, TURNS, Session, Sessions
-from flmm.app.shown import Shown
+from flmm.app.talk import Reply
 from flmm.errors import InputError
 
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
 
 
-class Talk:
+class Parrot:
     """A conversation that tells which picture it is about, and refuses a question beyond its context."""
 
-    def __init__(self, picture: Image.Image) -> None:
-        self.picture, self.turns = picture, []  # type: ignore[var-annotated]
+    def __init__(self, grounder: Any, picture: Image.Image) -> None:
+        self.picture, self.count = picture, 0
 
     def ask(self, question: str, *, max_new_tokens: int) -> Iterator[str]:
         if question == "too long":
             raise InputError("'too long': 3000 prompt and 96 answer tokens exceed the 2048 positions")
         colour = "red" if self.picture is RED else "blue"
         yield colour
-        yield f" ({len(self.turns) + 1})"
-        self.turns.append((question, f"{colour} ({len(self.turns) + 1})"))
+        yield f" ({self.count + 1})"
+        self.count += 1
+        self.last = Reply(f"{colour} ({self.count})", ())
 
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
-    def shown(conversation: Talk, layers: int) -> Shown:
-        return Shown(*conversation.turns[-1], (), None)
-
-    monkeypatch.setattr(module, "shown", shown)
-    grounder: Any = SimpleNamespace(converse=Talk, backbone=SimpleNamespace(layers=2))
+    monkeypatch.setattr(module, "Talk", Parrot)
+    grounder: Any = SimpleNamespace(backbone=SimpleNamespace(layers=2))
     made = Models({"tiny": lambda: grounder, "other": lambda: grounder})
     yield made
     made.close()

@@ -99,8 +99,9 @@ function pointed(event, on) {
   if (key !== hovered) { hovered = key; draw(); }
 }
 
-document.addEventListener("mouseover", (event) => pointed(event, true));
-document.addEventListener("mouseout", (event) => pointed(event, false));
+for (const [name, on] of [["pointerover", true], ["pointerout", false]]) { // a finger does not hover
+  document.addEventListener(name, (event) => event.pointerType === "mouse" && pointed(event, on));
+}
 document.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && pointed(event, true));
 document.addEventListener("focusout", (event) => pointed(event, false));
 document.addEventListener("click", (event) => {
