@@ -26,7 +26,7 @@ class Heads:
 
     ``shares`` (L, M) float: how much of the attention that a head pays to the picture lies inside the mask.
     ``area``: the share of the picture that the mask covers, which a head without a preference would have.
-    ``maps`` (L, M, r, c) float16, scaled so that each map's largest value is 1 (0 of an empty map), the picture's part of the grid.
+    ``maps`` (L, M, r, c) float16, the picture's part of the grid, each divided by its largest value (an empty one is 0).
     """
 
     shares: np.ndarray

@@ -26,7 +26,8 @@ COLOURS = (
 class Phrase:
     """A phrase of an answer, from character ``start`` to before ``end``.
 
-    ``score``: mean probability inside the mask, 0 of an empty one. ``mask`` (h, w) bool, refined. ``map``: coarse and refined probability as a small picture (``blend_map``).
+    ``score``: the mean probability inside the mask, 0 of an empty one. ``mask`` (h, w) bool, refined. ``map``: coarse
+    and refined probability as a small picture (``blend_map``).
     """
 
     start: int
