@@ -26,7 +26,7 @@ class Heads:
 
     ``shares`` (L, M) float: how much of the attention that a head pays to the picture lies inside the mask.
     ``area``: the share of the picture that the mask covers, which a head without a preference would have.
-    ``maps`` (L, M, r, c) float16, the picture's part of the grid, each divided by its largest value (an empty one is 0).
+    ``maps`` (L, M, r, c) float16, the picture's part of the grid, each divided by its largest value (or 0).
     """
 
     shares: np.ndarray

@@ -84,6 +84,7 @@ class Session:
             yield text
         if self.talk is talk and talk.last is not None:
             self.turns.append(shown(question, talk.last, grounder.backbone.layers))
+            talk.last = None  # its hidden states and full probabilities are much larger than what is kept
 
 
 class Sessions:

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from flmm.app import sessions as module
 from flmm.app.models import Models
-from flmm.app.sessions import LONGEST_QUESTION, SESSIONS, TURNS, Session, Sessions
-from flmm.app.talk import Reply
+from flmm.app.sessions import ANSWER_TOKENS, LONGEST_QUESTION, PHRASES, SESSIONS, TURNS, Session, Sessions
+from flmm.app.shown import shown
+from flmm.app.talk import Reply, Said
+from flmm.app.uploads import SIDE
+from flmm.backbones.base import Grid, HeadInput
+from flmm.data.geometry import View
 from flmm.errors import InputError
 
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
@@ -29,7 +35,7 @@ class Parrot:
         yield colour
         yield f" ({self.count + 1})"
         self.count += 1
-        self.last = Reply(f"{colour} ({self.count})", ())
+        self.last: Reply | None = Reply(f"{colour} ({self.count})", ())
 
 
 @pytest.fixture
@@ -137,3 +143,18 @@ def test_a_phrase_that_is_not_there_is_refused(models: Models, turn: int, phrase
     said(session, "what is it?", models)
     with pytest.raises(InputError, match="no longer here"):
         session.phrase(turn, phrase)
+
+
+def test_all_conversations_together_stay_under_two_gigabytes() -> None:
+    """The worst case: a square picture of the largest size, a model with 1024 heads, every conversation full."""
+    size, grid = (SIDE, SIDE), Grid("only", 24, 24, View(24, 24, 0, 0, 24, 24))
+    noise = np.random.default_rng(0).random(size, dtype=np.float32)
+    seen = HeadInput((torch.rand(1, 1024, 24, 24),), (grid,), (torch.zeros(32, 3, 4096),), size)
+    turn = shown("what?", Reply("the star", (Said(4, 8, seen, noise, noise),)), layers=32)
+    phrase = turn.phrases[0]
+    kept = [phrase.mask, phrase.heads.maps, phrase.heads.shares]
+    each = sum(array.nbytes for array in kept) + len(phrase.map)
+    most = (
+        PHRASES + ANSWER_TOKENS // 2
+    )  # the last answer may go beyond the limit: a phrase and a word between
+    assert SESSIONS * most * each < 2e9
