@@ -79,7 +79,7 @@ def test_the_cells_are_the_last_tokens_of_the_vocabulary(any_built: tuple[Family
     assert [encoder.piece(cell) for cell in CELLS] == [[i] for i in encoder.cells]
 
 
-def test_pointing_replaces_what_comes_behind_a_phrase(built: tuple[Any, Any]) -> None:
+def test_pointing_replaces_what_follows_a_phrase(built: tuple[Any, Any]) -> None:
     encoder = Encoder(built[1], FAMILY)
     scene = make_scene(11)
     regions = (scene.things[0].mask, None, scene.things[1].mask)
