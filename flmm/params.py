@@ -64,9 +64,18 @@ class Train(Section):
     gradient_norm: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["annotation", "resized"]
-    precision: Literal["no", "bf16", "fp16"]
+    precision: Dtype
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _has_a_new_name(cls, precision: object) -> object:
+        # A `no` that has lost its quotes is False in YAML.
+        new = {"no": "float32", "False": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(str(precision))
+        if new:
+            raise ValueError(f"{'no' if precision is False else precision} is now called {new}")
+        return precision
 
 
 class Select(Section):
