@@ -4,7 +4,6 @@ Nothing heavy (torch, transformers, mlflow) is imported before a command needs i
 process per job.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from flmm.pipeline import paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.running import step_runs
 from flmm.pipeline.steps import GENERATE, REPORT, TRACK, Graph, Step
+from flmm.tracking.uri import tracking_uri
 
 app = typer.Typer()
 
@@ -240,7 +240,7 @@ def report(
 
     print_table(paths.reports() / "metrics.json")
     typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = tracking_uri()
     typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")
 
 

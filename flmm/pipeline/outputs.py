@@ -92,7 +92,10 @@ def _others(graph: Graph, step: Step) -> list[Path]:
         case "overlays":
             return [folder / "overlays.json"]
         case "report":
-            return [folder / "metrics.json", folder / "index.html"]
+            return [
+                folder / name
+                for name in ("metrics.json", "headline.json", "headline.csv", "curves.csv", "index.html")
+            ]
         case "track":
             return [folder / "tracking.json"]
     return []

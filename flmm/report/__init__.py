@@ -1,9 +1,12 @@
-"""The report: ``reports/metrics.json`` (flat records) and one self-contained page, ``reports/index.html``."""
+"""The report: ``reports/metrics.json`` (flat records), what DVC compares, and one self-contained ``index.html``."""
 
 from pathlib import Path
 
 from flmm.files import write_json, write_text
 from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.report.charts import read_curves
+from flmm.report.headline import curves_csv, headline, headline_csv
 from flmm.report.page import render
 from flmm.report.records import gather
 
@@ -11,7 +14,7 @@ __all__ = ["build"]
 
 
 def build(params: Params, *, out: Path) -> None:
-    """Gather the records of the params' backbones and write both files into ``out``.
+    """Gather the records of the params' backbones and write the files into ``out``.
 
     What is not there is shown as missing; nothing is made up for it.
 
@@ -21,4 +24,9 @@ def build(params: Params, *, out: Path) -> None:
     records, missing = gather(params)
     page = render(params, records, missing)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
+    write_json(out / "headline.json", headline(records))
+    write_text(out / "headline.csv", headline_csv(records))
+    files = {name: paths.trained(params, name) / "curves.jsonl" for name in params.backbones}
+    curves = {name: read_curves(path) for name, path in files.items() if path.exists()}
+    write_text(out / "curves.csv", curves_csv(curves))
     write_text(out / "index.html", page)
