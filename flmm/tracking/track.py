@@ -11,6 +11,7 @@ from flmm.files import write_json
 from flmm.params import Params
 from flmm.tracking import contents
 from flmm.tracking.contents import Content, Results
+from flmm.tracking.models import register
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.uri import is_the_project_s, tracking_uri
 
@@ -52,6 +53,8 @@ def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
     runs = {"pipeline": parent}
     for step in contents.RUNS:
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
+    if is_the_project_s():  # a copy's paths would lead nowhere
+        register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
     return runs
 
 
