@@ -1,5 +1,6 @@
 """``dvc exp run -S``, ``--temp``, ``--queue``, going back and ``make pull``, with steps that do no work (``fake``)."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -108,13 +109,17 @@ def lr(value: float) -> str:
     return f"suites.shapes.train.lr={value}"
 
 
+def planned(project: Project) -> set[str]:
+    """The rules that Snakemake would run."""
+    plan = project.run("snakemake", "--dry-run", "--quiet", "host")
+    return set(re.findall(r"^(\w+) +\d+$", plan, re.MULTILINE)) - {"all", "total"}
+
+
 def assert_only_track_waits(project: Project) -> None:
     """DVC and Snakemake agree that MLflow alone is to be told, and afterwards that nothing is to be done."""
     said = project.run("dvc", "status")
     assert {line for line in said.splitlines() if line and line[0] not in " \t"} == {"track:"}
-    plan = project.run("snakemake", "--dry-run", "--quiet", "host")
-    assert "track" in plan
-    assert "train" not in plan
+    assert planned(project) == {"track"}
     project.run("dvc", "repro")
     assert_nothing_waits(project)
 
@@ -168,6 +173,4 @@ def test_a_clone_pulls_and_nothing_is_to_be_done(project: Project, tmp_path: Pat
     clone.run("make", "pull", f"REMOTE={tmp_path / 'remote'}")
     assert_nothing_waits(clone)
     clone.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/another.db"
-    plan = clone.run("snakemake", "--dry-run", "--quiet", "host")
-    assert "track" in plan
-    assert "report" not in plan.replace("reports/", "")
+    assert planned(clone) == {"track"}
