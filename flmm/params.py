@@ -65,6 +65,7 @@ class Train(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["annotation", "resized"]
     precision: Literal["no", "bf16", "fp16"]
+    threads: PositiveInt
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
 

@@ -269,7 +269,17 @@ class Graph:
         return asked if words == "asked" else [*asked, *self.selection(step.backbone)]
 
     def _count(self, step: Step) -> list[Step]:
-        return [Step("evaluate", step.backbone, name) for name in self.benchmarks]
+        asked = [Step("prepare", item=part) for part in self.asked_parts]
+        return [*self._evaluations(step.backbone), *asked]
+
+    def _evaluations(self, backbone: str) -> list[Step]:
+        return [Step("evaluate", backbone, name) for name in self.benchmarks]
+
+    @cached_property
+    def asked_parts(self) -> list[str]:
+        """The parts of questions without masks; counting asks them which questions are about one picture."""
+        asked = [name for name, entry in self.benchmarks.items() if entry.words == "asked"]
+        return [part for name in asked for part in self.parts_of(name)]
 
     def _overlays(self, step: Step) -> list[Step]:
         return [Step("evaluate", step.backbone, step.item), *self._pictures(self.parts_of(step.item))]
@@ -281,7 +291,7 @@ class Graph:
             for name in self.params.backbones
             for step in (
                 self.head(name),
-                *self._count(Step("count", name)),
+                *self._evaluations(name),
                 Step("count", name),
                 *self.drawn(name),
             )
