@@ -110,7 +110,7 @@ def parent(results: Results, reports: Path) -> Content:
         params={**values, "suite": params.suite, "backbone": backbone, **origin},
         metrics=_scores(params, backbone),
         data=_sources(results),
-        artifacts=[reports / "metrics.json", reports / "index.html"],
+        artifacts=[path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()],
     )
 
 
