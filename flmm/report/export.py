@@ -12,7 +12,7 @@ FOLDER = "tables"
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "“": "``", "”": "''", "’": "'", "≥": r"$\geq$",
-    "★": r"$\star$", "≈": r"$\approx$",
+    "\u202f": r"\,", "★": r"$\star$", "≈": r"$\approx$",
 }  # fmt: skip
 
 

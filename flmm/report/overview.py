@@ -7,7 +7,7 @@ from flmm.report import labels
 from flmm.report.tabulate import MISSING, Cell, Row, Table, cell
 
 NOTE = (
-    "The trained head’s refined masks in percent, answers as fractions; below each number its 95 % interval over images. "
+    "The trained head’s refined masks in percent, answers as fractions; below each number its 95 % interval over images. "
     "The best of a column is marked ★; ≈ marks those whose interval overlaps the best one’s, so that this run does not "
     "tell them apart."
 )

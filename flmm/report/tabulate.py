@@ -249,5 +249,7 @@ def _mean(records: list[Record | None]) -> Cell:
     present = [record for record in records if record is not None]
     if len(present) < len(records):  # a mean over some of the splits would be another figure
         return Cell(MISSING, "missing")
+    if len(present) == 1:
+        return cell(present[0])
     mean = sum(r.value for r in present) / len(present)
     return Cell(labels.format_value(mean, present[0].metric, present[0].benchmark))

@@ -174,7 +174,9 @@ def _evaluate(results: Results) -> Content:
     folders = [paths.results(params, backbone, name) for name in ("select", "evaluate", "count", "overlays")]
     present = [folder for folder in folders if folder.exists()]
     scores = _scores(params, backbone)
-    return Content(metrics=scores | _bounds(params, backbone, list(scores)), data=data, artifacts=present)
+    # A score wins where a category is called "low" or "high".
+    metrics = _bounds(params, backbone, list(scores)) | scores
+    return Content(metrics=metrics, data=data, artifacts=present)
 
 
 def curves(lines: list[str]) -> dict[str, list[Point]]:

@@ -88,7 +88,7 @@ def test_the_published_figures_are_labelled_and_stand_under_the_papers_protocol_
 
 def test_the_facts_of_the_run_are_stated(params: Params, tree: Tree, tmp_path: Path) -> None:
     _, page = build(params, tree, tmp_path)
-    assert page.text.count("holds") >= 4 and "1200 of 1200 answers" in page.text
+    assert "4 of 4 checks hold" in page.text and page.text.count("holds") >= 4 and "1200 of 1200 answers" in page.text
     assert "target: mask without pixels (3)" in page.text
     assert {"575,200", "9,100"} <= set(page.cells)
     assert page.cells.count("41") == 2 and "37" in page.cells
