@@ -27,7 +27,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Packed:
-    """Several answers behind one prompt in one forward: each sees the prompt and itself alone.
+    """Several answers after one prompt in one forward: each sees the prompt and itself alone.
 
     ``tokens`` and ``positions`` (1, T), ``mask`` (1, 1, T, prompt + T) bool, ``queries`` (R,) and ``merge``
     (P, R) as in ``tap.Rows``.
@@ -72,7 +72,7 @@ def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) ->
 
 
 def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:
-    """Put answers one behind another after ``prompt`` tokens; positions restart for each."""
+    """Put answers one after another, following ``prompt`` tokens; positions restart for each."""
     tokens = torch.tensor([token for one in spoken for token in one.tokens])
     lengths = torch.tensor([len(one.tokens) for one in spoken])
     owner = torch.arange(len(spoken)).repeat_interleave(lengths)  # (T,) the answer of each token
