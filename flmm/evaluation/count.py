@@ -22,7 +22,17 @@ from flmm.heads.names import ATTACHED, PLAIN
 from flmm.params import Params
 
 _KEY = ("dataset", "split", "protocol", "head")
-_MASK_COLUMNS = (*_KEY, "archive", "image", "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
+_MASK_COLUMNS = (
+    *_KEY,
+    "archive",
+    "image",
+    "iou",
+    "intersection",
+    "area_union",
+    "is_thing",
+    "is_plural",
+    "category",
+)
 _ANSWER_COLUMNS = ("label", "options", "group", "category")
 _ANSWERED_BY = {PLAIN: "answer_plain", ATTACHED: "answer_attached"}
 _TOKENS = ("tokens_plain", "tokens_attached")
@@ -33,8 +43,8 @@ def count(
 ) -> None:
     """Write ``out/metrics.json``: flat records of every benchmark whose folder of tables is given.
 
-    ``tables``: by benchmark the folder that `evaluate` wrote. ``questions``: by part (``<dataset>-<split>``) the file of
-    `prepare`, for the benchmarks without masks: it tells which questions are about one picture.
+    ``tables``: by benchmark the folder that `evaluate` wrote. ``questions``: by part (``<dataset>-<split>``) the
+    file of `prepare`, for the benchmarks without masks: it tells which questions are about one picture.
 
     Raises:
         InputError: a table is absent or damaged, or a benchmark is unknown.
@@ -122,7 +132,9 @@ def _pictures(table: pa.Table, questions: Mapping[str, Path]) -> list[str]:
     if None in shown:
         row = rows[shown.index(None)]
         path = questions[f"{row['dataset']}-{row['split']}"]
-        raise InputError(f"{path}: question {row['question_id']} was answered but is not there; run evaluate again")
+        raise InputError(
+            f"{path}: question {row['question_id']} was answered but is not there; run evaluate again"
+        )
     return [name for name in shown if name is not None]
 
 

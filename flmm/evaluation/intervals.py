@@ -27,7 +27,9 @@ def draws(images: int, seed: int) -> np.ndarray:
     return counts.reshape(DRAWS, images).astype(float)
 
 
-def intervals(numbers: Mapping[str, Ratio], images: Sequence[str], seed: int) -> dict[str, tuple[float, float]]:
+def intervals(
+    numbers: Mapping[str, Ratio], images: Sequence[str], seed: int
+) -> dict[str, tuple[float, float]]:
     """By name the bounds within which 95 % of the draws lie, in the number's own unit; they enclose the number.
 
     ``images``: of which image each row (N,) is. A draw in which a number has nothing to divide by is left out.

@@ -117,7 +117,7 @@ def write_overlays(
 ) -> list[dict[str, Any]]:
     """Write ``out/*.png`` and ``out/overlays.json``, and remove pictures of an earlier run.
 
-    Each entry: file (relative to ``out``), kind, rank and of how many, phrase, sample, dataset, split, protocol, ious (0-1).
+    Each entry: file (relative to ``out``), kind, rank, of, phrase, sample, dataset, split, protocol, ious (0-1).
 
     Raises:
         StepError: a file cannot be written. InputError: a picture cannot be read.

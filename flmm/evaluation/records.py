@@ -16,8 +16,8 @@ class Record(BaseModel):
     """One number. ``benchmark``: the data set, such as refcoco+. ``head``: a name of ``flmm.heads.names``.
 
     ``value``: percent for masks, a fraction for answers, as the benchmark's metrics say (``flmm.benchmarks``).
-    ``low`` and ``high``: its 95 % interval, in the same unit (``flmm.evaluation.intervals``). ``n``: how many phrases or
-    questions it counts, on how many ``images``.
+    ``low`` and ``high``: its 95 % interval, in the same unit (``flmm.evaluation.intervals``). ``n``: how many phrases
+    or questions it counts, on how many ``images``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

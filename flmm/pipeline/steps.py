@@ -270,10 +270,7 @@ class Graph:
 
     def _count(self, step: Step) -> list[Step]:
         asked = [Step("prepare", item=part) for part in self.asked_parts]
-        return [*self._evaluations(step.backbone), *asked]
-
-    def _evaluations(self, backbone: str) -> list[Step]:
-        return [Step("evaluate", backbone, name) for name in self.benchmarks]
+        return [*(Step("evaluate", step.backbone, name) for name in self.benchmarks), *asked]
 
     @cached_property
     def asked_parts(self) -> list[str]:
@@ -291,7 +288,7 @@ class Graph:
             for name in self.params.backbones
             for step in (
                 self.head(name),
-                *self._evaluations(name),
+                *self._count(Step("count", name)),
                 Step("count", name),
                 *self.drawn(name),
             )

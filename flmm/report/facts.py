@@ -58,7 +58,9 @@ def _times(params: Params) -> tuple[str, ...]:
             minutes, seconds = divmod(round(float(timing["seconds"])), 60)
             resumed = " since its last interruption" if timing.get("resumed_after_step") else ""
             threads = f", {timing['threads']} threads" if timing.get("device") == "cpu" else ""
-            found.append(f"{backbone}: {minutes} min {seconds:02d} s{resumed} on {timing['hardware']}{threads}")
+            found.append(
+                f"{backbone}: {minutes} min {seconds:02d} s{resumed} on {timing['hardware']}{threads}"
+            )
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ from flmm.report import labels
 from flmm.report.tabulate import MISSING, Cell, Row, Table, cell
 
 NOTE = (
-    "The trained head’s refined masks in percent, answers as fractions; below each number its 95 % interval over images. "
+    "The trained head’s refined masks in percent, answers as fractions; below each its 95 % interval over images. "
     "The best of a column is marked ★; ≈ marks those whose interval overlaps the best one’s, so that this run does not "
     "tell them apart."
 )
@@ -54,7 +54,10 @@ def _marked(column: Sequence[Record | None]) -> list[Cell]:
     """The cells of one column; with several numbers the best is marked, and those that it cannot be told from."""
     present = [record for record in column if record is not None]
     best = max(present, key=lambda record: record.value)
-    return [Cell(MISSING, "missing") if each is None else cell(each, _mark(each, best, present)) for each in column]
+    return [
+        Cell(MISSING, "missing") if each is None else cell(each, _mark(each, best, present))
+        for each in column
+    ]
 
 
 def _mark(record: Record, best: Record, present: Sequence[Record]) -> str:

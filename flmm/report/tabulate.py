@@ -201,7 +201,11 @@ def _full_table(benchmark: str, records: list[Record]) -> Table:
     for split, protocol, backbone, head in keys:
         cells = tuple(_cell(values.get((split, protocol, backbone, head, metric))) for metric in metrics)
         kind = "" if labels.is_asked(benchmark) else _row_kind(head)
-        count = max(r.n for r in records if (r.split, r.protocol, r.backbone, r.head) == (split, protocol, backbone, head))
+        count = max(
+            r.n
+            for r in records
+            if (r.split, r.protocol, r.backbone, r.head) == (split, protocol, backbone, head)
+        )
         headings = (backbone, f"{split}, {protocol} (n = {count:,})", labels.head_label(head, benchmark))
         groups.setdefault((backbone, split, protocol), []).append(Row(headings, cells, kind))
     return Table(

@@ -110,7 +110,9 @@ def parent(results: Results, reports: Path) -> Content:
         params={**values, "suite": params.suite, "backbone": backbone, **origin},
         metrics=_scores(params, backbone),
         data=_sources(results),
-        artifacts=[path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()],
+        artifacts=[
+            path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()
+        ],
     )
 
 

@@ -39,8 +39,8 @@ def train(
 
     ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
     ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record
-    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds, each with ``train.threads``
-    threads.
+    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds, each process
+    with ``train.threads`` threads.
 
     Raises:
         InputError: a manifest, shard, embedding or segmenter cannot be used.

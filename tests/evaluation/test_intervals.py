@@ -70,7 +70,9 @@ def test_an_interval_contains_its_number_and_stays_in_range(rows: int, images: i
 def test_images_that_are_alike_leave_no_doubt(rows: int, images: int, seed: int) -> None:
     numbers, _ = made_up(rows, 1, seed)
     for name, number in numbers.items():
-        many = Ratio(*(np.tile(part, images) for part in (number.over, number.under, number.counted)), number.scale)
+        many = Ratio(
+            *(np.tile(part, images) for part in (number.over, number.under, number.counted)), number.scale
+        )
         names = [str(image) for image in range(images) for _ in range(rows)]
         low, high = intervals({name: many}, names, seed=7)[name]
         assert high - low <= 1e-6, name
@@ -80,7 +82,9 @@ def test_rows_of_one_image_are_drawn_together() -> None:
     """Ten rows that all say the same are one observation: the interval is as wide as with one row each."""
     values = np.random.default_rng(0).random(30)
     single = intervals({"x": metrics.giou(values)}, [str(n) for n in range(30)], seed=7)["x"]
-    tenfold = intervals({"x": metrics.giou(np.repeat(values, 10))}, [str(n // 10) for n in range(300)], seed=7)["x"]
+    tenfold = intervals(
+        {"x": metrics.giou(np.repeat(values, 10))}, [str(n // 10) for n in range(300)], seed=7
+    )["x"]
     apart = intervals({"x": metrics.giou(np.repeat(values, 10))}, [str(n) for n in range(300)], seed=7)["x"]
     # Names sort differently, so that the draws fall on other images: equal up to the noise of 1,000 draws.
     assert tenfold[1] - tenfold[0] == pytest.approx(single[1] - single[0], rel=0.15)
@@ -128,7 +132,9 @@ def test_every_benchmark_gets_an_interval_of_every_number() -> None:
         for protocol in each.protocols:
             numbers = each.count(answers if each.words == "asked" else masks, protocol)
             for record in records_of(numbers, images, 7, **PLACE):
-                assert record.low <= record.value <= record.high and 0 < record.images <= 6 <= record.n, record
+                assert record.low <= record.value <= record.high and 0 < record.images <= 6 <= record.n, (
+                    record
+                )
     assert {benchmark(name).words for name in ("res", "pope")} == {"spoken", "asked"}
 
 

@@ -32,7 +32,11 @@ def test_average_recall_equals_the_loop_over_all_thresholds() -> None:
         assert metrics.average_recall(values).value == pytest.approx(recall_by_loop(values), abs=1e-9)
 
 
-@given(st.lists(st.one_of(st.floats(0, 1), st.integers(0, 100_000).map(lambda k: k * 1e-5)), min_size=1).map(np.array))
+@given(
+    st.lists(st.one_of(st.floats(0, 1), st.integers(0, 100_000).map(lambda k: k * 1e-5)), min_size=1).map(
+        np.array
+    )
+)
 def test_average_recall_counts_each_threshold_as_a_comparison_would(values: np.ndarray) -> None:
     values = np.concatenate([values, np.nextafter(values, 0), np.minimum(np.nextafter(values, 1), 1)])
     edges = np.arange(0, 1, 1e-5)[:-1]

@@ -55,18 +55,27 @@ def test_it_holds_the_one_number_of_each_benchmark() -> None:
     )  # fmt: skip
     ((row,),) = found.groups
     assert [cell.text for cell in row.cells] == ["80.0", "60.0", "50.0", "0.900"]
-    assert (row.cells[0].low, row.cells[0].high, row.cells[0].count) == ("78.0", "82.0", "n = 90 on 30 images")
+    assert (row.cells[0].low, row.cells[0].high, row.cells[0].count) == (
+        "78.0",
+        "82.0",
+        "n = 90 on 30 images",
+    )
     assert overview([record("a", 1.0, metric="gIoU")], ["a"]) is None
 
 
 def table() -> Table:
     cells = (Cell("80.0", low="78.0", high="82.0", mark="best"), Cell("–", "missing"), Cell("7"))
-    return Table("Masks & “more”", "100 % of them", ("Backbone",), ("cIoU", "gIoU", "n"), ((Row(("a_b, 1",), cells),),))
+    return Table(
+        "Masks & “more”", "100 % of them", ("Backbone",), ("cIoU", "gIoU", "n"), ((Row(("a_b, 1",), cells),),)
+    )
 
 
 def test_csv_has_the_bounds_beside_their_number() -> None:
     rows = list(csv.reader(io.StringIO(as_csv(table()))))
-    assert rows == [["Backbone", "cIoU", "cIoU low", "cIoU high", "gIoU", "n"], ["a_b, 1", "80.0", "78.0", "82.0", "", "7"]]
+    assert rows == [
+        ["Backbone", "cIoU", "cIoU low", "cIoU high", "gIoU", "n"],
+        ["a_b, 1", "80.0", "78.0", "82.0", "", "7"],
+    ]
 
 
 def test_latex_is_escaped_and_marks_the_best() -> None:
@@ -86,19 +95,29 @@ def test_every_table_of_results_has_its_files(params: Params, tree: Any, tmp_pat
     tree()
     report.build(params, out=tmp_path)
     names = {path.name for path in (tmp_path / "tables").iterdir()}
-    slugs = {"backbones-compared", "masks-protocol-standard", "masks-protocol-paper", "answers", "refcoco", "png", "pope",
-             "mmbench", "mmbench-by-category"}  # fmt: skip
+    slugs = {
+        "backbones-compared", "masks-protocol-standard", "masks-protocol-paper", "answers", "refcoco", "png",
+        "pope", "mmbench", "mmbench-by-category",
+    }  # fmt: skip
     assert names == {f"{slug}.{ending}" for slug in slugs for ending in ("csv", "tex")}
     with (tmp_path / "tables" / "refcoco.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * 4 * 3  # protocols, heads, splits
 
 
-@pytest.mark.parametrize(("resumed", "words"), [(0, "3 min 05 s on A CPU"), (40, "3 min 05 s since its last interruption on A")])
+@pytest.mark.parametrize(
+    ("resumed", "words"), [(0, "3 min 05 s on A CPU"), (40, "3 min 05 s since its last interruption on A")]
+)
 def test_duration_and_hardware_are_told(
     params: Params, tree: Any, tmp_path: Path, resumed: int, words: str
 ) -> None:  # fmt: skip
     tree()
-    timing = {"seconds": 185.2, "hardware": "A CPU, 2 cores", "device": "cpu", "threads": 1, "resumed_after_step": resumed}
+    timing = {
+        "seconds": 185.2,
+        "hardware": "A CPU, 2 cores",
+        "device": "cpu",
+        "threads": 1,
+        "resumed_after_step": resumed,
+    }
     write(paths.trained(params, "shapes-llava") / "timing.json", timing)
     report.build(params, out=tmp_path)
     assert f"shapes-llava: {words}" in (tmp_path / "index.html").read_text(encoding="utf-8")

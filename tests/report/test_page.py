@@ -70,7 +70,11 @@ def test_the_page_loads_nothing_from_anywhere(params: Params, tree: Tree, tmp_pa
     assert page.loads and all(target.startswith(("#", "data:", "tables/")) for target in page.loads)
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     for link in links:  # to places of the page, and to files beside it
-        assert f'id="{link[1:]}"' in text if (link or "").startswith("#") else (tmp_path / "reports" / (link or "")).is_file()
+        assert (
+            f'id="{link[1:]}"' in text
+            if (link or "").startswith("#")
+            else (tmp_path / "reports" / (link or "")).is_file()
+        )
     assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     assert "url(" not in text and "@import" not in text
 
@@ -88,7 +92,11 @@ def test_the_published_figures_are_labelled_and_stand_under_the_papers_protocol_
 
 def test_the_facts_of_the_run_are_stated(params: Params, tree: Tree, tmp_path: Path) -> None:
     _, page = build(params, tree, tmp_path)
-    assert "4 of 4 checks hold" in page.text and page.text.count("holds") >= 4 and "1200 of 1200 answers" in page.text
+    assert (
+        "4 of 4 checks hold" in page.text
+        and page.text.count("holds") >= 4
+        and "1200 of 1200 answers" in page.text
+    )
     assert "target: mask without pixels (3)" in page.text
     assert {"575,200", "9,100"} <= set(page.cells)
     assert page.cells.count("41") == 2 and "37" in page.cells

@@ -34,7 +34,9 @@ def test_metrics_json_holds_every_record_sorted_with_exactly_the_agreed_keys(
         for record in json.loads(path.read_text(encoding="utf-8"))
     ]
     assert len(records) == len(written) and all(record in records for record in written)
-    assert all(sorted(record) == sorted(KEYS + INTERVAL) and isinstance(record["value"], float) for record in records)
+    assert all(
+        sorted(record) == sorted(KEYS + INTERVAL) and isinstance(record["value"], float) for record in records
+    )
     typed = read_records(tmp_path / "metrics.json")
     assert typed == sort_records(reversed(typed))
 

@@ -106,7 +106,9 @@ def test_intervals_stand_beside_their_numbers_in_the_evaluation_alone(params: Pa
     metrics = {run.data.tags["step"]: run.data.metrics for run in _runs()}
     name = "refcoco_/val/paper/unet_sam/Pr_0.5"
     evaluated = metrics["evaluate"]
-    assert (evaluated[f"{name}/low"], evaluated[name], evaluated[f"{name}/high"]) == pytest.approx((72.0, 80.0, 88.0))
+    assert (evaluated[f"{name}/low"], evaluated[name], evaluated[f"{name}/high"]) == pytest.approx(
+        (72.0, 80.0, 88.0)
+    )
     bounds = [key for key in metrics["pipeline"] if key.endswith(("/low", "/high"))]
     assert name in metrics["pipeline"] and not bounds
 

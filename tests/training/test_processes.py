@@ -70,7 +70,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(training_set: S
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_environments_threads_do_not_matter(training_set: Set, tmp_path: Path, threads: int) -> None:
-    """Only ``train.threads`` does: as many take part as it says, so that the same numbers are added in the same order."""
+    """Only ``train.threads`` does: so the same numbers are added in the same order."""
     for said in ("1", "2"):
         finish(start(training_set, tmp_path / said, OMP_NUM_THREADS=said, TRAIN_THREADS=str(threads)))
         timing = json.loads((tmp_path / said / "timing.json").read_text())
