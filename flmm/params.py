@@ -65,6 +65,7 @@ class Train(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["annotation", "resized"]
     precision: Dtype
+    threads: PositiveInt
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
 

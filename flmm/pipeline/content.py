@@ -68,9 +68,11 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
             return {"train.head.upsample": params.train.head.upsample, "backbone": step.backbone,
                     **_model(params, step.backbone, hashes)}  # fmt: skip
         case "select":
-            return {"select": params.select.model_dump()}
+            return {"select": params.select.model_dump(), "train.threads": params.train.threads}
         case "evaluate":
             return _of_words(graph, step, hashes)
+        case "count":
+            return {"seed": params.seed}
         case "overlays":
             return {"overlays": params.overlays.model_dump()}
         case "report":
@@ -102,7 +104,8 @@ def _of_attention(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
 
 def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     params, entry = graph.params, benchmark(step.item)
-    found = {"seed": params.seed, "backbone": step.backbone, "benchmark": step.item}
+    found: dict[str, Any] = {"seed": params.seed, "backbone": step.backbone, "benchmark": step.item}
+    found["train.threads"] = params.train.threads
     if entry.words == "spoken":
         return found | {"evaluate.protocols": params.evaluate.protocols}
     # Prompts as they read, not the code that makes them: it lies beside that which counts.

@@ -269,7 +269,14 @@ class Graph:
         return asked if words == "asked" else [*asked, *self.selection(step.backbone)]
 
     def _count(self, step: Step) -> list[Step]:
-        return [Step("evaluate", step.backbone, name) for name in self.benchmarks]
+        asked = [Step("prepare", item=part) for part in self.asked_parts]
+        return [*(Step("evaluate", step.backbone, name) for name in self.benchmarks), *asked]
+
+    @cached_property
+    def asked_parts(self) -> list[str]:
+        """The parts of questions without masks; counting asks them which questions are about one picture."""
+        asked = [name for name, entry in self.benchmarks.items() if entry.words == "asked"]
+        return [part for name in asked for part in self.parts_of(name)]
 
     def _overlays(self, step: Step) -> list[Step]:
         return [Step("evaluate", step.backbone, step.item), *self._pictures(self.parts_of(step.item))]

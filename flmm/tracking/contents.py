@@ -110,7 +110,9 @@ def parent(results: Results, reports: Path) -> Content:
         params={**values, "suite": params.suite, "backbone": backbone, **origin},
         metrics=_scores(params, backbone),
         data=_sources(results),
-        artifacts=[reports / "metrics.json", reports / "index.html"],
+        artifacts=[
+            path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()
+        ],
     )
 
 
@@ -173,7 +175,10 @@ def _evaluate(results: Results) -> Content:
     # What was predicted, what it was counted to, what was drawn, and on which attention heads the baseline works.
     folders = [paths.results(params, backbone, name) for name in ("select", "evaluate", "count", "overlays")]
     present = [folder for folder in folders if folder.exists()]
-    return Content(metrics=_scores(params, backbone), data=data, artifacts=present)
+    scores = _scores(params, backbone)
+    # A score wins where a category is called "low" or "high".
+    metrics = _bounds(params, backbone, list(scores)) | scores
+    return Content(metrics=metrics, data=data, artifacts=present)
 
 
 def curves(lines: list[str]) -> dict[str, list[Point]]:
@@ -194,6 +199,16 @@ def _scores(params: Params, backbone: str) -> dict[str, list[Point]]:
     records = read_records(paths.metrics(params, backbone))
     places = ["/".join((r.benchmark, r.split, r.protocol, r.head, r.metric)) for r in records]
     return {name: [(0, record.value)] for name, record in zip(metric_names(places), records, strict=True)}
+
+
+def _bounds(params: Params, backbone: str, names: list[str]) -> dict[str, list[Point]]:
+    """The interval of each score, beside it: ``<name>/low`` and ``<name>/high``."""
+    records = read_records(paths.metrics(params, backbone))
+    return {
+        f"{name}/{bound}": [(0, value)]
+        for name, record in zip(names, records, strict=True)
+        for bound, value in (("low", record.low), ("high", record.high))
+    }
 
 
 def _sources(results: Results) -> list[Data]:

@@ -114,6 +114,7 @@ EDITS = [
     Edit("draws", value(*SHAPES, "extract", "train_draws", to=1), FROM_EXTRACT, {"extract": 2}),
     Edit("precision of SAM", value("embed", "dtype", to="bfloat16"), {"embed", *FROM_TRAIN}, {"evaluate": 4}),
     Edit("learning rate", value(*SHAPES, "train", "lr", to=0.5), FROM_TRAIN, {"evaluate": 4}),
+    Edit("threads", value(*SHAPES, "train", "threads", to=2), {"select", *FROM_TRAIN}, {}),
     Edit("weight decay", value("train", "weight_decay", to=0.5), FROM_TRAIN, {}),
     Edit("U-Net", value(*SHAPES, "train", "head", "base_channels", to=8), FROM_TRAIN, {}),
     Edit("localization heads", value("select", "heads", to=2), {"select", *FROM_EVALUATE}, {"evaluate": 3}),

@@ -17,7 +17,7 @@ rule train:
         backbone=names(GRAPH.trained),
     # The longest jobs come first: what is left when they are done is short and fills all cores.
     priority: 1
-    threads: TRAIN_THREADS
+    threads: P.train.threads
     resources:
         gpu=GPU,
     shell:
@@ -47,5 +47,6 @@ rule select:
         "results/{suite}/{backbone}/select/heads.json",
     log:
         "logs/{suite}/{backbone}/select.log",
+    threads: P.train.threads
     shell:
         "flmm select --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
