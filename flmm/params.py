@@ -76,6 +76,16 @@ class Select(Section):
     phrases: PositiveInt
 
 
+class Keywords(Section):
+    """The keyword selector: how many narratives it is fitted and counted on, and how."""
+
+    narratives: PositiveInt
+    evaluation_narratives: PositiveInt
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    steps: PositiveInt
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
 class Evaluate(Section):
     benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
@@ -170,6 +180,7 @@ class Params(Section):
     embed: Embed
     train: Train
     select: Select
+    keywords: Keywords
     evaluate: Evaluate
     overlays: Overlays
     report: Report
