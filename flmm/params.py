@@ -14,7 +14,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 # Sections of which every suite has some values of its own.
-BY_SUITE = ("extract", "train")
+BY_SUITE = ("extract", "train", "keywords")
 
 
 class Section(BaseModel):
@@ -148,6 +148,7 @@ class Suite(Section):
     datasets: dict[str, Dataset]
     extract: dict[str, Any]
     train: dict[str, Any]
+    keywords: dict[str, Any]
 
 
 class PublishedHead(Section):
@@ -169,7 +170,7 @@ class BackboneEntry(Section):
 
 
 class Params(Section):
-    """The whole file; ``extract`` and ``train`` hold the active suite's own values, too."""
+    """The whole file; ``extract``, ``train`` and ``keywords`` hold the active suite's own values, too."""
 
     suite: Literal["shapes", "paper"]
     backbones: Annotated[list[str], Field(min_length=1)]

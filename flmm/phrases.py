@@ -15,6 +15,13 @@ _VERBS = "is are was were be been being am has have had do does did can could wi
 _BETWEEN = frozenset(" ".join([_ARTICLES, _PRONOUNS, _CONJUNCTIONS, _PREPOSITIONS, _VERBS]).split())
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
+# The ways to choose words that the step `keywords` compares, and what people call them.
+WAYS = {
+    "linear": "keyword selector (a linear layer)",
+    "rule": "rule without a parser",
+    "spacy": "noun chunks (spaCy)",
+}
+
 Span = tuple[int, int]  # first character and one past the last
 
 

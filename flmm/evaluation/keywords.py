@@ -28,8 +28,7 @@ from flmm.phrases import Span, phrase_spans, tokens_of, words
 from flmm.progress import tracked
 from flmm.protocols import GROUNDING_PROMPT, answers
 
-# The ways to choose words that are compared; each gives the phrases of a narrative.
-LINEAR, RULE, SPACY = "linear", "rule", "spacy"
+# The ways to choose words (`flmm.phrases.WAYS`); each gives the phrases of a narrative.
 Chooser = Callable[[Told], list[Span]]
 
 
@@ -90,13 +89,13 @@ def keywords(
 def _choosers(selector: KeywordSelector) -> tuple[dict[str, Chooser], dict[str, str]]:
     """The ways to choose words by name, and why one is left out."""
     found: dict[str, Chooser] = {
-        LINEAR: lambda told: selector.spans(told.text, told.ends, told.states),
-        RULE: lambda told: phrase_spans(told.text),
+        "linear": lambda told: selector.spans(told.text, told.ends, told.states),
+        "rule": lambda told: phrase_spans(told.text),
     }
     chunks = noun_chunks()
     if isinstance(chunks, str):
-        return found, {SPACY: chunks}
-    return {**found, SPACY: lambda told: chunks(told.text)}, {}
+        return found, {"spacy": chunks}
+    return {**found, "spacy": lambda told: chunks(told.text)}, {}
 
 
 class _Reader:

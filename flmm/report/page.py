@@ -11,6 +11,7 @@ from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
 from flmm.report.gallery import KINDS, gallery
+from flmm.report.keywords import keywords
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,6 +46,7 @@ def render(params: Params, records: list[Record], missing: list[Path]) -> str:
         left_out=facts.left_out(params),
         asked=[each.title for each in benchmarks() if each.words == "asked"],
         checks=facts.checks(params),
+        words=keywords(params),
         ablation=published.REFINER_ABLATION,
         ablation_source=published.SOURCE,
         line_charts=charts.line_charts(curves),
