@@ -29,7 +29,7 @@ install: $(INSTALLED)  ## the environment in .venv, from requirements.lock
 
 .PHONY: reproduce
 reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of results
-	snakemake --cores $(CORES)
+	PYTHONPATH="workflow/progress$${PYTHONPATH:+:$$PYTHONPATH}" snakemake --cores $(CORES) --logger lines
 	flmm record
 	flmm report --show
 

@@ -55,7 +55,7 @@ class Store:
         uri = tracking_uri()
         try:
             with _created_once(uri):
-                client = MlflowClient(uri)
+                client = MlflowClient(uri, uri)  # runs and registered models in one place
                 return cls(client, _experiment(client, uri))
         except STORE_ERRORS as error:
             raise StepError(

@@ -10,6 +10,7 @@ from flmm.files import write_json
 from flmm.params import Params
 from flmm.tracking import contents
 from flmm.tracking.contents import Content, Results
+from flmm.tracking.models import register
 from flmm.tracking.store import STORE_ERRORS, Store, tracking_uri
 
 BATCH = 1000  # metrics that MLflow takes at once
@@ -51,6 +52,7 @@ def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
         if step == "keywords" and not results.steps(step):
             continue  # no narrative to fit it on
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
+    register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
     return runs
 
 
