@@ -176,6 +176,22 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
 
 
 @app.command()
+def keywords(context: typer.Context, backbone: BackboneName) -> None:
+    """Fit the linear layer that chooses which words of an answer are grounded, and count it."""
+    from flmm.evaluation.keywords import keywords as run
+
+    params = params_of(context)
+    with step_runs(params, Step("keywords", backbone)) as running:
+        claim_gpu(params.extract.device)
+        training, evaluation = (
+            [paths.samples(params, part) for part in running.keys.graph.narratives(training=training)]
+            for training in (True, False)
+        )
+        out = paths.keywords(params, backbone)
+        run(params, backbone, training, evaluation, paths.raw(params), out, running.key)
+
+
+@app.command()
 def evaluate(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
     """Predict one backbone's masks or answers of one benchmark."""
     from flmm.evaluation.run import evaluate as run
