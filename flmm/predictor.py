@@ -129,6 +129,17 @@ class Grounder:
             InputError: not a picture; no phrase, or one without words.
             StepError: the masks are not finite.
         """
+        picture, texts, inputs = self.look(image, phrases)
+        return self._grounded(picture, texts, inputs)
+
+    def look(
+        self, image: Picture, phrases: Sequence[str]
+    ) -> tuple[Image.Image, tuple[str, ...], list[HeadInput]]:
+        """The RGB picture, the phrases, and what the LMM's attention says of each: a head's input of one phrase.
+
+        Raises:
+            InputError: as ``ground``.
+        """
         texts = _checked(phrases)
         picture = _picture(image)
         spoken = [
@@ -137,7 +148,7 @@ class Grounder:
         ]
         seen = self.backbone.observe(picture, spoken, GROUNDING_PROMPT)
         size = (picture.height, picture.width)
-        return self._grounded(picture, texts, [observation.head_input(size) for observation in seen])
+        return picture, texts, [observation.head_input(size) for observation in seen]
 
     def answer(self, image: Picture, question: str, *, max_new_tokens: int = 64) -> Answered:
         """Answer a question, greedily, and ground the phrases of the answer.
