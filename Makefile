@@ -30,7 +30,7 @@ install: $(INSTALLED)  ## the environment in .venv, from requirements.lock
 
 .PHONY: reproduce
 reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of results
-	snakemake --cores $(CORES)
+	PYTHONPATH="workflow/progress$${PYTHONPATH:+:$$PYTHONPATH}" snakemake --cores $(CORES) --logger lines
 	flmm record
 	flmm report --show
 
@@ -44,6 +44,14 @@ install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-d
 .PHONY: demo
 demo: $(DEMO)  ## the web demo: talk about pictures in the browser
 	flmm app
+
+.PHONY: pull
+pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)
+	@test -n "$(REMOTE)" || { echo "say where from: make pull REMOTE=<address or folder>"; exit 2; }
+	dvc remote add --local --force --quiet published "$(REMOTE)"
+	dvc pull --remote published
+	flmm track
+	dvc status
 
 .PHONY: test
 test: $(INSTALLED)  ## all tests (make test PYTEST="-m 'not pipeline'" for the fast ones)

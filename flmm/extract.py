@@ -50,21 +50,8 @@ def extract(
     device = str(resolve_device(settings.device, "extract.device"))
     backbone = backbones.load(entry, dtype=settings.dtype, device=device)
     _tidy(out)
-    size = settings.samples_per_shard
-    batches = [samples[start : start + size] for start in range(0, len(samples), size)]
     speaker = _Speaker(params, part, backbone, ImageStore(raw))
-    shards: list[Shard] = []
-    with progress_bar() as progress:
-        task = progress.add_task(f"extract {backbone_name} {part}", total=len(samples))
-        for number, batch in enumerate(batches):
-            path = out / f"shard-{number:05d}.parquet"
-            spoken = [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
-            shard = _finished(path, spoken)
-            if shard is not None:
-                progress.advance(task, len(batch))
-            else:
-                shard = write_shard(path, _advancing(speaker.rows(batch), progress, task))
-            shards.append(shard)
+    shards = _shards(speaker, samples, settings.samples_per_shard, out, f"extract {backbone_name} {part}")
     manifest = Manifest(
         key=key,
         backbone=backbone_name,
@@ -80,6 +67,25 @@ def extract(
     manifest.write()
     _drop_others(out, manifest)
     return manifest
+
+
+def _shards(
+    speaker: "_Speaker", samples: Sequence[Sample], size: int, out: Path, description: str
+) -> list[Shard]:
+    """The shards of ``size`` samples each, those that an earlier run left whole kept."""
+    shards: list[Shard] = []
+    with progress_bar() as progress:
+        task = progress.add_task(description, total=len(samples))
+        for number, start in enumerate(range(0, len(samples), size)):
+            path, batch = out / f"shard-{number:05d}.parquet", samples[start : start + size]
+            spoken = [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
+            shard = _finished(path, spoken)
+            if shard is not None:
+                progress.advance(task, len(batch))
+            else:
+                shard = write_shard(path, _advancing(speaker.rows(batch), progress, task))
+            shards.append(shard)
+    return shards
 
 
 def _whole(out: Path, key: str) -> Manifest | None:

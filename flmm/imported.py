@@ -6,8 +6,7 @@ from flmm.backbones.registry import family
 from flmm.contract.facts import facts
 from flmm.errors import InputError
 from flmm.files import sha256_file, write_json
-from flmm.heads.checkpoint import HeadConfig
-from flmm.heads.published import import_checkpoint
+from flmm.heads.published import import_checkpoint, read_sizes
 from flmm.heads.segmenter import load_segmenter
 from flmm.params import BackboneEntry, Params
 
@@ -20,6 +19,7 @@ def import_head(params: Params, backbone: str, file: Path, raw: Path, out: Path)
         StepError: the disk is full or not writable.
     """
     entry = params.catalogue[backbone]
+    check_fit(entry, file)
     segmenter = params.active.segmenter
     config = import_checkpoint(
         file,
@@ -30,7 +30,6 @@ def import_head(params: Params, backbone: str, file: Path, raw: Path, out: Path)
         upsample=params.train.head.upsample,
         grids=grids_by_layer(entry),
     )
-    check_channels(entry, config, file)
     url = entry.head.url if entry.head else str(file)
     write_json(
         out / "summary.json",
@@ -38,23 +37,23 @@ def import_head(params: Params, backbone: str, file: Path, raw: Path, out: Path)
     )
 
 
-def check_channels(entry: BackboneEntry, config: HeadConfig, file: Path) -> None:
+def check_fit(entry: BackboneEntry, file: Path) -> None:
     """Refuse a head whose channels or layers are not those of the backbone, where its configuration is known.
 
     Raises:
-        InputError: names both numbers.
+        InputError: names both numbers; or the file is unreadable, unsafe or not a head's.
     """
-    found = facts(entry)
+    mine, found = read_sizes(file), facts(entry)
     if found is None:
         return
-    for what, mine, wanted in (
-        ("attention channels", config.channels, found.channels),
-        ("layers", config.layers, found.layers),
-        ("hidden width", config.hidden_width, found.width),
+    for what, has, wanted in (
+        ("attention channels", mine.channels, found.channels),
+        ("layers", mine.layers, found.layers),
+        ("hidden width", mine.hidden_width, found.width),
     ):
-        if mine != wanted:
+        if has != wanted:
             raise InputError(
-                f"{file}: a head for {mine} {what}, but {entry.model} has {wanted}: it is of another backbone"
+                f"{file}: a head for {has} {what}, but {entry.model} has {wanted}: it is of another backbone"
             )
 
 

@@ -29,7 +29,8 @@ def pretrain(
     checkpoints: Annotated[Path | None, typer.Option(help="Directory for intermediate models.")] = None,
     resume: Annotated[Path | None, typer.Option(help="A stage's result: run the later ones only.")] = None,
     resume_after: Annotated[
-        str, typer.Option(help="That stage: vision, grammar, questions, shapes, reference, location or pointing.")
+        str,
+        typer.Option(help="That stage: vision, grammar, questions, shapes, reference, location or pointing."),
     ] = "grammar",
     start: Annotated[
         Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")

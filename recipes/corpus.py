@@ -1,4 +1,4 @@
-"""Packed pre-training samples: one image prefix and several independent conversations behind it.
+"""Packed pre-training samples: one image prefix and several independent conversations after it.
 
 A question is the first turn after the image at evaluation, so conversations must not see each other: each
 attends to the prefix and to itself, and its positions go on from the prefix's end. The image is encoded
@@ -111,7 +111,7 @@ class Encoder:
         return [*ids[:at], *[self.image_id] * self.image_tokens(*size)]
 
     def conversation(self, turn: Turn) -> tuple[list[int], list[int]]:
-        """Ids of a turn behind the image: the rest of the prompt, and the answer with its end."""
+        """Ids of a turn after the image: the rest of the prompt, and the answer with its end."""
         answer = [i for k in range(len(turn.pieces)) for i in self._answer_piece(turn, k)]
         return self._question(turn), [*answer, int(self.tokenizer.eos_token_id)]
 
@@ -127,7 +127,7 @@ class Encoder:
         return [self.tokenizer.convert_tokens_to_ids(text)] if text in LOCATIONS else self.piece(text)
 
     def pack(self, turns: Sequence[Turn], size: tuple[int, int]) -> Packed:
-        """The prefix of an image of `size` (height, width) and the turns behind it."""
+        """The prefix of an image of `size` (height, width) and the turns after it."""
         prefix = self.prefix(size)
         n = len(prefix)
         packed = Packed(size, list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
@@ -147,7 +147,7 @@ class Encoder:
         return packed
 
     def _point(self, packed: Packed, turn: Turn, began: int, weight: float) -> None:
-        """Behind each piece that means a region, its cells are what has to be told."""
+        """After each piece that means a region, its cells are what has to be told."""
         at = began + len(self._question(turn))
         for place, region in enumerate(turn.regions):
             at += len(self._answer_piece(turn, place))

@@ -157,7 +157,7 @@ def drawn_expressions(scene: Scene, rng: random.Random) -> list[Expression]:
 
 
 def pointing_turn(scene: Scene, drawn: Sequence[Expression], rng: random.Random) -> Turn:
-    """Referring expressions each followed by a full stop, as at evaluation; behind each the model has to point."""
+    """Referring expressions each followed by a full stop, as at evaluation; after each the model has to point."""
     texts = [f"the {e.text}" if rng.random() < 0.4 else e.text for e in drawn]
     regions = [region for e in drawn for region in (scene.things[e.thing].mask, None)]
     return Turn(
@@ -171,7 +171,7 @@ def pointing_turn(scene: Scene, drawn: Sequence[Expression], rng: random.Random)
 
 
 def story_turn(scene: Scene, rng: random.Random) -> Turn:
-    """A narrative; behind each of its phrases the model has to point."""
+    """A narrative; after each of its phrases the model has to point."""
     pieces = narrative(scene, rng)
     return Turn(
         GROUNDING_PROMPT,
@@ -190,7 +190,7 @@ def _shown(scene: Scene, piece: Piece) -> NDArray[np.bool_]:
 
 
 def referring_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
-    """A referring expression and, right behind it, what is true of the thing that it means.
+    """A referring expression and, right after it, what is true of the thing that it means.
 
     As in "star left of the blue square red, small, top left, sand": the next word cannot be told without finding the
     thing, so the phrase's own tokens have to look at it.
@@ -228,7 +228,7 @@ def _noun(text: str) -> str:
 
 
 def colours_turn(scene: Scene, rng: random.Random) -> Turn:
-    """The colour of each shape, told behind the shape: descriptions only ever tell the shape of a colour."""
+    """The colour of each shape, told after the shape: descriptions only ever tell the shape of a colour."""
     things = rng.sample(scene.things, len(scene.things))
     pieces = [word for thing in things for word in (thing.shape, thing.colour, ",")]
     learnt = [False, True, False] * len(things)

@@ -17,7 +17,7 @@ from recipes.labels import padded_labels
 from recipes.lmm import MEAN, PATCH, Family, Features, language_config, padded_square, resized
 from recipes.tokenizer import train_tokenizer
 
-# DeepSeek-VL's words; its placeholders are followed directly by the user's text. (A bare newline behind a block is
+# DeepSeek-VL's words; its placeholders are followed directly by the user's text. (A bare newline after a block is
 # dropped by the template's engine.)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

@@ -38,7 +38,7 @@ class Turn:
     `pieces` are tokenised one by one and their ids concatenated, as at evaluation; a piece "." stands for
     the last id of `encode(".")` when `dotted` (a list of referring expressions), one of `LOCATIONS` for its own
     token. `kind` is describe or a question's name; `learnt` tells the pieces that the model has to say (empty: all).
-    `regions` are what the pieces mean, (H, W) bool or None (empty: none): behind such a piece the model has to point,
+    `regions` are what the pieces mean, (H, W) bool or None (empty: none): after such a piece the model has to point,
     as if a cell of the region came next; then the answer goes on.
     """
 

@@ -145,7 +145,7 @@ def _tiled_pixels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _packed_tokens(height: int, width: int) -> int:
-    """Coarse tokens, then the un-padded canvas's with a newline behind each row."""
+    """Coarse tokens, then the un-padded canvas's with a newline after each row."""
     longer, cells = max(height, width), CANVAS // PATCH
     # As `unpad_image` does: the padding on either side is rounded down.
     rows, columns = (cells - 2 * ((cells - cells * length // longer) // 2) for length in (height, width))

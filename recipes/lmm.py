@@ -36,7 +36,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Features:
-    """What a batch of pictures gives: `patches` (B, N, Dv) of the vision tower, `tokens` (B, N, D) behind the
+    """What a batch of pictures gives: `patches` (B, N, Dv) of the vision tower, `tokens` (B, N, D) after the
     projector, `packed` (M, D) the embeddings of all image tokens in the sequences' order.
     """
 

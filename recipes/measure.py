@@ -69,7 +69,7 @@ def measure(model: Any, family: Family, held: HeldOut) -> dict[str, Any]:
 
 @torch.no_grad()
 def point(model: Any, family: str, processor: Any, scenes: int) -> dict[str, float]:
-    """The pointing game per kind of expression: how often the likeliest cell behind it shows some of its thing.
+    """The pointing game per kind of expression: how often the likeliest cell after it shows some of its thing.
 
     On scenes of a stream of their own, four expressions each, told alone.
     """
@@ -86,8 +86,8 @@ def point(model: Any, family: str, processor: Any, scenes: int) -> dict[str, flo
     for begin in range(0, scenes, 40):
         batch = collate(items[begin : begin + 40])
         images = picture_features(model, FAMILIES[family], batch).packed
-        behind = packed_hidden(model, images, batch)[:, :-1][batch.labels[:, 1:] != IGNORE]
-        guess = model.lm_head(behind)[:, -len(CELLS) :].argmax(dim=1)
+        after = packed_hidden(model, images, batch)[:, :-1][batch.labels[:, 1:] != IGNORE]
+        guess = model.lm_head(after)[:, -len(CELLS) :].argmax(dim=1)
         hits += (batch.shares[range(len(guess)), guess] > 0).tolist()
     return {
         kind: _share([hit for k, hit in zip(kinds, hits, strict=True) if k == kind])

@@ -169,7 +169,17 @@ def test_a_published_head_that_is_not_there(raw: Raw, tmp_path: Path) -> None:
     assert said == "heads/mine.pth: no such file; it is the url of catalogue.shapes-llava.head in params.yaml"
     (tmp_path / "heads").mkdir()
     (tmp_path / "heads/mine.pth").touch()
-    preflight(State(parse_params(raw)))
+    assert findings(raw).startswith("heads/mine.pth: ")  # an empty file is no head
+
+
+def test_a_published_head_that_does_not_fit(raw: Raw) -> None:
+    def with_head_of(model: str) -> Params:
+        file = PROJECT / "flmm/shapes/heads" / model / "head.safetensors"
+        raw["catalogue"]["shapes-llava"]["head"] = {"url": str(file), "sha256": "0" * 64}
+        return parse_params(raw)
+
+    preflight(State(with_head_of("shapes-llava")))
+    assert "a head for 32 attention channels" in findings(with_head_of("shapes-llava-next"))
 
 
 def test_a_segmenter_that_is_not_there(raw: Raw) -> None:

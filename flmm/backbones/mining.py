@@ -23,7 +23,7 @@ class Stages(nn.Module):
         self.embeddings, self.stages = model.embeddings, model.encoder.stages
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        """The stages at the first one's size, one behind the other: (N, A, s, s)."""
+        """The stages at the first one's size, one after the other: (N, A, s, s)."""
         states, maps = self.embeddings(picture), []
         for stage in self.stages:
             states = stage(states)

@@ -1,4 +1,4 @@
-"""Mistral Small 3.1: one grid of merged patches, a break token behind every row."""
+"""Mistral Small 3.1: one grid of merged patches, a break token after every row."""
 
 import torch
 from PIL import Image

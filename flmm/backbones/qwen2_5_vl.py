@@ -15,7 +15,7 @@ class Qwen2p5VL(TransformersBackbone):
     """``Qwen2_5_VLForConditionalGeneration``, in its own chat template.
 
     The photograph is squashed to multiples of a merged patch within the processor's limits of size; positions are
-    M-RoPE's: behind an image they go on from the larger side of its grid.
+    M-RoPE's: after an image they go on from the larger side of its grid.
     """
 
     model_types = frozenset({"qwen2_5_vl"})

@@ -5,6 +5,8 @@ Legend: P phrases, R phrase tokens of all answers together, T tokens of all answ
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -16,18 +18,22 @@ from flmm.protocols import SEPARATOR, Answer
 
 @dataclass(frozen=True)
 class Spoken:
-    """An answer's token ids, and per phrase its text, its target and its tokens ``[start, end)``."""
+    """An answer's token ids, and per phrase its text, its target and its tokens ``[start, end)``.
+
+    ``pieces``: per token the piece that it belongs to.
+    """
 
     answer_id: str
     tokens: tuple[int, ...]
     texts: tuple[str, ...]
     targets: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    pieces: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Several answers behind one prompt in one forward: each sees the prompt and itself alone.
+    """Several answers after one prompt in one forward: each sees the prompt and itself alone.
 
     ``tokens`` and ``positions`` (1, T), ``mask`` (1, 1, T, prompt + T) bool, ``queries`` (R,) and ``merge``
     (P, R) as in ``tap.Rows``.
@@ -51,8 +57,9 @@ def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) ->
     """
     known = special_marks(tokenizer) if marks is None else marks
     tokens: list[int] = []
+    pieces: list[int] = []
     texts, targets, spans = [], [], []
-    for piece in answer.pieces:
+    for number, piece in enumerate(answer.pieces):
         words = as_words(piece.text, known, answer.answer_id)
         ids: list[int] = tokenizer.encode(words, add_special_tokens=False)
         # By identity: a narrative may say "." itself, and speaks it as it is.
@@ -66,13 +73,31 @@ def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) ->
             targets.append(piece.target)
             spans.append((len(tokens), len(tokens) + len(ids)))
         tokens += ids
+        pieces += [number] * len(ids)
     if not tokens:
         raise InputError(f"{answer.answer_id}: an answer without any text; drop it when preparing")
-    return Spoken(answer.answer_id, tuple(tokens), tuple(texts), tuple(targets), tuple(spans))
+    return Spoken(answer.answer_id, tuple(tokens), tuple(texts), tuple(targets), tuple(spans), tuple(pieces))
+
+
+def spell(spoken: Spoken, tokenizer: Any) -> tuple[str, tuple[int, ...]]:
+    """The text of an answer's tokens, and where in it each of them ends.
+
+    Pieces are decoded alone, as they were tokenised, with a space between two: tokenizers do not agree on theirs.
+    """
+    text, ends = "", list[int]()
+    for _, group in groupby(zip(spoken.pieces, spoken.tokens, strict=True), key=itemgetter(0)):
+        tokens = [token for _, token in group]
+        start = len(text) + bool(text)
+        piece: str = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        text = f"{text} {piece}" if text else piece
+        for count in range(1, len(tokens) + 1):
+            begun: str = tokenizer.decode(tokens[:count], skip_special_tokens=True).lstrip()
+            ends.append(start + min(len(begun), len(piece)))
+    return text, tuple(ends)
 
 
 def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:
-    """Put answers one behind another after ``prompt`` tokens; positions restart for each."""
+    """Put answers one after another, following ``prompt`` tokens; positions restart for each."""
     tokens = torch.tensor([token for one in spoken for token in one.tokens])
     lengths = torch.tensor([len(one.tokens) for one in spoken])
     owner = torch.arange(len(spoken)).repeat_interleave(lengths)  # (T,) the answer of each token

@@ -68,7 +68,7 @@ def attending(backbone: TransformersBackbone, implementation: str) -> Iterator[A
 
 
 def whole(encoded: Prompt, tokens: Sequence[int]) -> dict[str, torch.Tensor]:
-    """The prompt's inputs with ``tokens`` behind them, as one sequence (1, S)."""
+    """The prompt's inputs followed by ``tokens``, as one sequence (1, S)."""
     shape = encoded.inputs["input_ids"].shape
     inputs = {}
     for name, value in encoded.inputs.items():
@@ -92,7 +92,7 @@ def _eager(
 
 
 def observed_attention(backbone: TransformersBackbone, image: Image.Image) -> Finding:
-    """All answers observed together behind one prompt equal each whole under eager ``output_attentions=True``."""
+    """All answers observed together after one prompt equal each whole under eager ``output_attentions=True``."""
     encoded = backbone.encode(image, GROUNDING_PROMPT)
     columns = torch.cat(encoded.columns)
     maps = states = 0.0
@@ -187,7 +187,7 @@ def outputs(backbone: TransformersBackbone, image: Image.Image) -> Finding:
 
 
 def phrases(backbone: TransformersBackbone) -> Finding:
-    """The tokens of a phrase decode to the phrase: at the start, repeated, behind punctuation, non-ASCII."""
+    """The tokens of a phrase decode to the phrase: at the start, repeated, after punctuation, non-ASCII."""
     spoken = speak(NARRATIVE, backbone.tokenizer)
     decoded = [backbone.tokenizer.decode(spoken.tokens[first:last]).strip() for first, last in spoken.spans]
     wrong = [f"{a!r} for {b!r}" for a, b in zip(decoded, spoken.texts, strict=True) if a != b]

@@ -94,9 +94,12 @@ def training_targets(masks: torch.Tensor, view: View, size: tuple[int, int]) -> 
 
 
 def longest_side_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(h, w) scaled so that the longer becomes ``side``, rounded half up (SAM's ``ResizeLongestSide``)."""
+    """(h, w) scaled so that the longer becomes ``side``, rounded half up (SAM's ``ResizeLongestSide``).
+
+    The shorter keeps one pixel at least, where SAM's own rounding leaves a picture of 1 x 5000 none.
+    """
     scale = side / max(size)
-    return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+    return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
 
 def pad_to_square(maps: torch.Tensor, side: int, *, value: float) -> torch.Tensor:

@@ -37,7 +37,7 @@ def answer_then_ground(
     max_new_tokens: int,
     description: str,
 ) -> pa.Table:
-    """The predictions table of all samples and heads; ``text`` is the question with the answer behind it.
+    """The predictions table of all samples and heads; ``text`` is the question followed by the answer.
 
     An answer without a token has empty masks.
 

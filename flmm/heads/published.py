@@ -8,6 +8,7 @@ grids take a layer's maps of both grids before the next layer's, ours all maps o
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -63,7 +64,13 @@ def import_checkpoint(
     if recorded is not None and recorded.backbone != backbone:
         raise InputError(f"{source}: exported from backbone {recorded.backbone}, not {backbone}")
     _check_values(weights, source)
-    config = _config(weights, source, backbone, segmenter, sam, recorded.upsample if recorded else upsample)
+    config = HeadConfig(
+        backbone=backbone,
+        segmenter=segmenter,
+        side=sam.side,
+        upsample=recorded.upsample if recorded else upsample,
+        **asdict(_sizes(weights, source)),
+    )
     head = build_head(
         Head(base_channels=config.base_channels, upsample=config.upsample),
         channels=config.channels,
@@ -127,9 +134,26 @@ def _reordered(weights: Weights, outer: int, inner: int, source: Path) -> Weight
     return {**weights, FIRST: channels.contiguous()}
 
 
-def _config(
-    weights: Weights, source: Path, backbone: str, segmenter: str, sam: Segmenter, upsample: int
-) -> HeadConfig:
+@dataclass(frozen=True)
+class Sizes:
+    """What a published head was made for, read from its weights: attention channels, layers, hidden width."""
+
+    channels: int
+    layers: int
+    hidden_width: int
+    base_channels: int
+
+
+def read_sizes(source: Path) -> Sizes:
+    """The sizes of a published checkpoint's head; nothing in the file is executed.
+
+    Raises:
+        InputError: unreadable or unsafe, or a weight that tells a size is missing or misshapen.
+    """
+    return _sizes(load_published(source), source)
+
+
+def _sizes(weights: Weights, source: Path) -> Sizes:
     for name, dimensions in _DIMENSIONS.items():
         if name not in weights:
             raise InputError(f"{source}: {name} is missing, which tells the head's sizes")
@@ -137,15 +161,11 @@ def _config(
             raise InputError(
                 f"{source}: {name} has shape {tuple(weights[name].shape)}, not {dimensions} axes"
             )
-    return HeadConfig(
-        backbone=backbone,
-        segmenter=segmenter,
-        side=sam.side,
+    return Sizes(
         channels=weights[FIRST].shape[1],
         layers=weights[LAYERS].shape[0],
         hidden_width=weights[TEXT].shape[1],
         base_channels=weights[FIRST].shape[0],
-        upsample=upsample,
     )
 
 

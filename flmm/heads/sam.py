@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
+from flmm.data.geometry import longest_side_size
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.heads.refiner import SamRefiner
@@ -191,7 +192,9 @@ def _build(config: dict[str, Any]) -> Sam:
 
 def preprocess(sam: Sam, image: Picture) -> torch.Tensor:
     """A picture as SAM's input (1, 3, S, S): longest side S, normalised, padded right and below."""
-    resized = ResizeLongestSide(sam.image_encoder.img_size).apply_image(np.asarray(image))
-    pixels = torch.from_numpy(resized).permute(2, 0, 1).to(sam.device, torch.float32)
+    array = np.asarray(image)
+    height, width = longest_side_size(array.shape[:2], sam.image_encoder.img_size)
+    resized = Image.fromarray(array).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).to(sam.device, torch.float32)
     padded: torch.Tensor = sam.preprocess(pixels)
     return padded[None]

@@ -64,6 +64,12 @@ def source_fact(graph: Graph, name: str) -> SourceFact:
     return SourceFact(name, "here", found)
 
 
+def source_place(params: Params, name: str) -> Path:
+    """Where an upstream file lies, or will lie once it is downloaded."""
+    url = params.sources[name].url
+    return paths.raw(params) / name if url is None or is_remote(url) else local_path(name, url)
+
+
 def source_key(params: Params, name: str) -> str:
     """The key of params.yaml that holds a source's address."""
     for backbone in params.backbones:

@@ -1,6 +1,7 @@
 """What would stop a run, found before its first byte: every finding at once.
 
-It runs at each start of Snakemake, so it costs milliseconds: no torch, no network, no hash of a file.
+It runs at each start of Snakemake, so it costs milliseconds: no network, no hash of a file; and torch only where a
+published head is on this machine and not imported yet.
 """
 
 from collections.abc import Iterator
@@ -21,8 +22,8 @@ def preflight(state: State, *, here: bool = True) -> None:
 
     ``here``: whether they run on this machine; only then do its GPUs matter.
 
-    A published head is looked for like any upstream file. Whether it fits its backbone, only `import` can tell,
-    because its file and the model's configuration are read by torch; that step needs no other data than the head.
+    A published head is looked for like any upstream file. Whether it fits its backbone is checked as soon as it is
+    there, at the latest by `import`, which needs no other data.
 
     Raises:
         InputError: all findings, a sentence each, separated by "; ".
@@ -36,6 +37,7 @@ def preflight(state: State, *, here: bool = True) -> None:
 
 def _findings(state: State, here: bool) -> Iterator[str]:
     yield from _models(state)
+    yield from _heads(state)
     if here:
         yield from _devices(state)
     yield from _sources(state)
@@ -55,10 +57,26 @@ def _models(state: State) -> Iterator[str]:
         yield from filter(None, [needs.segmenter_problem(params)])
 
 
+def _heads(state: State) -> Iterator[str]:
+    params = state.graph.params
+    for step in state.running:
+        source = params.head_source(step.backbone) if step.name == "import" else None
+        file = needs.source_place(params, source) if source else None
+        entry = params.catalogue[step.backbone] if file else None
+        if file is None or entry is None or not file.is_file() or needs.family_problem(step.backbone, entry):
+            continue
+        from flmm.imported import check_fit  # loads torch
+
+        try:
+            check_fit(entry, file)
+        except InputError as error:
+            yield str(error)
+
+
 def _loads_model(step: Step) -> bool:
     if step.name == "evaluate":
         return benchmark(step.item).words != "spoken"
-    return step.name == "extract"
+    return step.name in ("extract", "keywords")
 
 
 def _devices(state: State) -> Iterator[str]:

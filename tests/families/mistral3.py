@@ -1,4 +1,4 @@
-"""A random Mistral 3: merged patches of 16 pixels, a break behind every row."""
+"""A random Mistral 3: merged patches of 16 pixels, a break after every row."""
 
 from pathlib import Path
 

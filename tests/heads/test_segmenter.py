@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from segment_anything import build_sam_vit_b, build_sam_vit_h, build_sam_vit_l
+from segment_anything.utils.transforms import ResizeLongestSide
 
 from flmm.errors import InputError
 from flmm.heads.sam import VIT_B, VIT_H, VIT_L, SamSegmenter, build_sam, published_config
@@ -109,3 +110,15 @@ def test_an_image_lies_in_the_upper_left_of_the_square(sam: SamSegmenter, height
     expected = torch.zeros(1, 3, 48, 48)
     expected[..., :rows, :columns] = (255 - sam.model.pixel_mean) / sam.model.pixel_std
     torch.testing.assert_close(pixels, expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(31, 50), (200, 90), (3, 97)])
+def test_a_picture_is_resized_as_by_sam_itself(sam: SamSegmenter, height: int, width: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    theirs = torch.from_numpy(ResizeLongestSide(48).apply_image(picture)).permute(2, 0, 1).float()
+    assert torch.equal(sam.preprocess(picture), sam.model.preprocess(theirs)[None])
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1)])
+def test_a_line_of_pixels_is_embedded(sam: SamSegmenter, height: int, width: int) -> None:
+    assert torch.isfinite(sam.embed(Image.new("RGB", (width, height)))).all()

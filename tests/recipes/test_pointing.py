@@ -14,7 +14,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.narratives import PLURALS
 from flmm.shapes.world.scenes import COLOURS, Scene, make_scene, scene_seed
-from recipes.corpus import IGNORE, Encoder, collate
+from recipes.answers import answer_turns
+from recipes.corpus import IGNORE, WEIGHTS, Encoder, collate
 from recipes.curriculum import drawn_expressions, pointing_turn, story_turn
 from recipes.families import FAMILIES
 from recipes.forward import language_loss, packed_hidden
@@ -79,7 +80,7 @@ def test_the_cells_are_the_last_tokens_of_the_vocabulary(any_built: tuple[Family
     assert [encoder.piece(cell) for cell in CELLS] == [[i] for i in encoder.cells]
 
 
-def test_pointing_replaces_what_comes_behind_a_phrase(built: tuple[Any, Any]) -> None:
+def test_pointing_replaces_what_follows_a_phrase(built: tuple[Any, Any]) -> None:
     encoder = Encoder(built[1], FAMILY)
     scene = make_scene(11)
     regions = (scene.things[0].mask, None, scene.things[1].mask)
@@ -169,3 +170,20 @@ def test_a_shipped_model_points_at_what_a_plain_expression_means(family: str, na
     path = MODELS / name
     model = AutoModelForImageTextToText.from_pretrained(path).eval()
     assert point(model, family, AutoProcessor.from_pretrained(path), 20)["plain"] > 0.8
+
+
+def test_answers_point_at_what_they_are_about_and_mostly_end(scenes: list[Scene]) -> None:
+    subjects = {"color": 0, "shape": 0, "is": 0}
+    for number, scene in enumerate(scenes):
+        turns = answer_turns(scene, random.Random(number), pointing=4, ending=2)
+        assert [turn.kind for turn in turns] == ["answer and point"] * 4 + ["answer and end"] * 2
+        for turn in turns[:4]:
+            (answer,), (region,) = turn.pieces, turn.regions
+            masks = [thing.mask for thing in scene.things if answer in (thing.colour, thing.shape)]
+            masks += [each.mask for each in scene.stuff if each.name == answer]
+            assert any(mask is region for mask in masks), turn.prompt
+            subjects[turn.prompt.split()[1]] += 1
+    assert min(subjects.values()) > 50
+    # Greedy generation has to end after an answer: its end weighs more than all cells together.
+    (point, _), (_, end) = WEIGHTS["answer and point"], WEIGHTS["answer and end"]
+    assert 2 * end > 4 * point

@@ -181,7 +181,7 @@ def test_a_tower_is_taken_over_with_its_positions_on_another_grid(tmp_path: Path
 
 
 def test_packed_conversations_do_not_see_each_other(built: tuple[Any, Any]) -> None:
-    """Each packed conversation has the logits it has alone behind the image, through the real model."""
+    """Each packed conversation has the logits it has alone after the image, through the real model."""
     model, processor = built
     scene = make_scene(11)
     encoder = Encoder(processor, FAMILY)
