@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -72,12 +73,12 @@ class Page:
         """A picture from outside; the file is deleted at once."""
         session = self.session(request)
         if not file:
-            return self._everything(session, "", None)
+            return self._everything(session)
         try:
             session.begin(read_upload(Path(file), self.uploads))
         except InputError as error:
-            return self._everything(session, str(error), None)
-        return self._everything(session, "", None)
+            return self._everything(session, str(error))
+        return self._everything(session)
 
     def example(self, event: gr.EventData, request: gr.Request) -> list[Any]:
         """One of the pictures that come with the app."""
@@ -85,24 +86,25 @@ class Page:
         index = event.index
         if isinstance(index, int) and 0 <= index < len(self.pictures):
             session.begin(self.pictures[index])
-        return self._everything(session, "", None)
+        return self._everything(session)
 
     def choose(self, model: str, request: gr.Request) -> list[Any]:
         """Another model: the conversation begins again, about the same picture."""
         session = self.session(request)
         session.begin(session.picture, model)
-        return self._everything(session, "", None)
+        return self._everything(session)
 
     def again(self, request: gr.Request) -> list[Any]:
         """The conversation begins again."""
         session = self.session(request)
         session.begin(session.picture)
-        return self._everything(session, "", None)
+        return self._everything(session)
 
     def ask(self, question: str, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         """Yields the talk, the stage, what went wrong, and what remains in the question's box."""
         session = self.session(request)
         question = question or ""
+        yield markup.talk(session.turns, question), gr.skip(), "", ""
         try:
             for text in session.ask(question, self.models):
                 yield markup.talk(session.turns, question, text), gr.skip(), "", ""
@@ -134,85 +136,89 @@ class Page:
         """The tab was closed."""
         self.sessions.drop(str(request.session_hash))
 
-    def _everything(self, session: Session, message: str, file: None) -> list[Any]:
-        """Stage, talk, notice, file and attention after a change of picture or model."""
+    def _everything(self, session: Session, message: str = "") -> list[Any]:
+        """Stage, talk, notice, an empty file button and no attention: after a change of picture or model."""
         return [
             stage(session.picture, session.turns),
             markup.talk(session.turns),
             markup.notice(message),
-            file,
+            None,
             markup.NO_PHRASE,
         ]
 
 
 def build(models: Models, pictures: list[Image.Image], uploads: Path) -> gr.Blocks:
     """The page, ready to be launched; ``uploads`` is the folder into which Gradio puts what is uploaded."""
-    page = Page(models, pictures, uploads)
+    page, parts = Page(models, pictures, uploads), SimpleNamespace()
     with gr.Blocks(title="F-LMM", analytics_enabled=False, delete_cache=(600, 600)) as blocks:
         gr.Markdown(_TITLE, elem_id="title")
         with gr.Row():
             with gr.Column(scale=6, min_width=280):
-                with gr.Row(elem_id="choices"):
-                    upload = gr.UploadButton(
-                        "Upload a picture", variant="primary", elem_id="upload", min_width=120
-                    )
-                    model = gr.Dropdown(
-                        models.names,
-                        value=models.names[0],
-                        show_label=False,
-                        label="Model",
-                        elem_id="model",
-                        min_width=120,
-                    )
-                examples = gr.HTML(markup.example_buttons(pictures), js_on_load=_PICK, elem_id="examples")
-                canvas = gr.HTML(
-                    stage(pictures[0], []),
-                    html_template=_STAGE,
-                    js_on_load=(STATIC / "stage.js").read_text(),
-                    elem_id="stage",
-                )
+                _picture_side(page, parts)
             with gr.Column(scale=5, min_width=280):
-                talk = gr.HTML(
-                    markup.talk([]), js_on_load=None, elem_id="talk", max_height=520, autoscroll=True
-                )
-                notice = gr.HTML("", js_on_load=None, elem_id="notice")
-                question = gr.Textbox(
-                    placeholder="Ask about the picture",
-                    show_label=False,
-                    label="Question",
-                    lines=1,
-                    max_lines=5,
-                    submit_btn="Ask",
-                    elem_id="question",
-                    autofocus=False,
-                )
-                with gr.Row(elem_id="suggestions"):
-                    suggestions = [(gr.Button(label, size="sm"), text) for label, text in QUESTIONS.items()]
-                with gr.Row():
-                    again = gr.Button("New conversation", size="sm")
-                    export = gr.Button("Export (zip)", size="sm", elem_id="export")
+                _talk_side(parts)
         with gr.Accordion("The attention behind a phrase", open=True):
-            heads = gr.HTML(markup.NO_PHRASE, js_on_load=None, elem_id="heads")
+            parts.heads = gr.HTML(markup.NO_PHRASE, js_on_load=None, elem_id="heads")
         gr.Markdown(_NOTE, elem_classes="small")
-        content = gr.Textbox(visible="hidden", elem_id="content")
-
-        quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        everything = [canvas, talk, notice, upload, heads]
-        upload.upload(page.upload, upload, everything, **quick)
-        examples.select(page.example, None, everything, **quick)
-        model.input(page.choose, model, everything, **quick)
-        again.click(page.again, None, everything, **quick)
-        canvas.select(page.attention, None, heads, **quick)
-        export.click(page.export, None, [content, notice], **quick).then(
-            None, content, content, js=_SAVE, api_visibility="private"
-        )
-        asking = {**quick, "concurrency_limit": WAITING + 8, "concurrency_id": "ask"}
-        answers = [talk, canvas, notice, question]
-        question.submit(page.ask, question, answers, **asking)
-        for button, text in suggestions:
-            button.click(_asks(page, text), None, answers, **asking)
+        parts.content = gr.Textbox(visible="hidden", elem_id="content")
+        _wire(page, parts)
         blocks.unload(page.close)
     return blocks
+
+
+def _picture_side(page: Page, parts: SimpleNamespace) -> None:
+    names = page.models.names
+    with gr.Row(elem_id="choices"):
+        parts.upload = gr.UploadButton("Upload a picture", variant="primary", elem_id="upload", min_width=120)
+        parts.model = gr.Dropdown(
+            names, value=names[0], show_label=False, label="Model", elem_id="model", min_width=120
+        )
+    buttons = markup.example_buttons(page.pictures)
+    parts.examples = gr.HTML(buttons, js_on_load=_PICK, elem_id="examples")
+    parts.canvas = gr.HTML(
+        stage(page.pictures[0], []),
+        html_template=_STAGE,
+        js_on_load=(STATIC / "stage.js").read_text(encoding="utf-8"),
+        elem_id="stage",
+    )
+
+
+def _talk_side(parts: SimpleNamespace) -> None:
+    parts.talk = gr.HTML(markup.talk([]), js_on_load=None, elem_id="talk", max_height=520, autoscroll=True)
+    parts.notice = gr.HTML("", js_on_load=None, elem_id="notice")
+    parts.question = gr.Textbox(
+        placeholder="Ask about the picture",
+        show_label=False,
+        label="Question",
+        lines=1,
+        max_lines=5,
+        submit_btn="Ask",
+        elem_id="question",
+    )
+    with gr.Row(elem_id="suggestions"):
+        parts.suggestions = [(gr.Button(label, size="sm"), text) for label, text in QUESTIONS.items()]
+    with gr.Row():
+        parts.again = gr.Button("New conversation", size="sm")
+        parts.export = gr.Button("Export (zip)", size="sm", elem_id="export")
+
+
+def _wire(page: Page, parts: SimpleNamespace) -> None:
+    quick: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    everything = [parts.canvas, parts.talk, parts.notice, parts.upload, parts.heads]
+    parts.upload.upload(page.upload, parts.upload, everything, **quick)
+    parts.examples.select(page.example, None, everything, **quick)
+    parts.model.input(page.choose, parts.model, everything, **quick)
+    parts.again.click(page.again, None, everything, **quick)
+    parts.canvas.select(page.attention, None, parts.heads, **quick)
+    parts.export.click(page.export, None, [parts.content, parts.notice], **quick).then(
+        None, parts.content, parts.content, js=_SAVE, api_visibility="private"
+    )
+    # More than may wait, so that it is the app that refuses, in words (flmm.app.models).
+    asking = {**quick, "concurrency_limit": WAITING + 8, "concurrency_id": "ask"}
+    answers = [parts.talk, parts.canvas, parts.notice, parts.question]
+    parts.question.submit(page.ask, parts.question, answers, **asking)
+    for button, text in parts.suggestions:
+        button.click(_asks(page, text), None, answers, **asking)
 
 
 def _asks(page: Page, question: str) -> Callable[[gr.Request], Iterator[tuple[Any, ...]]]:

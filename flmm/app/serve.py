@@ -23,9 +23,14 @@ EVENTS = 64  # clicks and questions that may wait together; questions alone: flm
 
 
 def loaders(head: str | None, **options: Any) -> Models:
-    """The models to choose from: the one of ``head``, or all that ship with the package."""
+    """The models to choose from: the one of ``head``, loaded at once, or all that ship with the package.
+
+    Raises:
+        InputError: as ``Grounder.load``.
+    """
     if head is not None:
-        return Models({Path(head).name: partial(Grounder.load, head, **options)})
+        grounder = Grounder.load(head, **options)
+        return Models({head: lambda: grounder})
     names = sorted(shipped.models(), key=lambda name: (name != DEFAULT, name))
     return Models({name: partial(Grounder.load, name, device=options["device"]) for name in names})
 

@@ -79,8 +79,8 @@ def test_the_app_listens_on_this_machine_alone_and_leaves_no_folder(
             ]
             assert listening
             assert {address.split(":")[0] for address in listening} == {"0100007F"}
-            process.send_signal(how)
-            assert process.wait(20) == 0
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
         finally:
             process.kill()
     for _ in range(20):
