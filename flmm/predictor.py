@@ -185,7 +185,7 @@ class Grounder:
         """``ends``: where in the text each token ends."""
         read = len(observation.texts) if observation else 0
         spans, inputs = [], []
-        for start, end in self._phrases(text, ends, observation):
+        for start, end in self.phrases(text, ends, observation):
             tokens = tokens_of((start, end), ends)
             if observation is not None and tokens and tokens[-1] < read:
                 spans.append((start, end))
@@ -193,7 +193,8 @@ class Grounder:
         grounded = self._grounded(picture, tuple(text[start:end] for start, end in spans), inputs)
         return Answered(text, tuple(spans), grounded)
 
-    def _phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
+    def phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
+        """Which words of an answer are grounded; ``ends``: where in the text each token ends."""
         if self.keywords is None or observation is None:
             return phrase_spans(text)
         return self.keywords.spans(text, ends, torch.cat([states[-1] for states in observation.hidden]))

@@ -1,5 +1,6 @@
 """The page: its parts, and what happens when one of them is used."""
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,9 @@ _TITLE = """
 # Talk about a picture, see where the words are
 A frozen multimodal model answers; its own attention, read while it speaks, becomes a mask for every phrase.
 """
+_FAILED = (
+    "The model failed while it answered; the log of the app says why. Ask again, or choose another model."
+)
 _NOTE = f"""
 Pictures may have {MAX_MEGABYTES} MB and {MAX_MEGAPIXELS} megapixels and are made smaller to {SIDE} pixels. They stay
 in the memory of the machine that runs this page until the tab is closed, and are not stored.
@@ -110,6 +114,10 @@ class Page:
                 yield markup.talk(session.turns, question, text), gr.skip(), "", ""
         except (InputError, StepError) as error:
             yield markup.talk(session.turns), gr.skip(), markup.notice(str(error)), question
+            return
+        except Exception:  # a model that broke down must not leave a person waiting
+            logging.getLogger(__name__).exception("an answer failed")
+            yield markup.talk(session.turns), gr.skip(), markup.notice(_FAILED), question
             return
         yield markup.talk(session.turns), stage(session.picture, session.turns), "", ""
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from flmm.backbones.base import HeadInput
 from flmm.errors import StepError
-from flmm.phrases import phrase_spans
+from flmm.phrases import tokens_of
 from flmm.predictor import Grounder
 
 
@@ -55,10 +55,8 @@ class Talk:
         ends = [len(backbone.decode(said.tokens[: count + 1])) for count in range(len(said.tokens))]
         read = len(said.observation.texts) if said.observation else 0
         spans, inputs = [], []
-        for start, end in phrase_spans(text):
-            tokens = [
-                at for at, stop in enumerate(ends) if stop > start and (ends[at - 1] if at else 0) < end
-            ]
+        for start, end in self.grounder.phrases(text, ends, said.observation):
+            tokens = tokens_of((start, end), ends)
             if said.observation is not None and tokens and tokens[-1] < read:
                 spans.append((start, end))
                 inputs.append(said.observation.joined(tokens).head_input(size))
