@@ -71,10 +71,8 @@ def head_picture(picture: Image.Image, values: np.ndarray) -> Image.Image:
     grey = (
         np.asarray(picture.convert("L").resize(size, Image.Resampling.BICUBIC), np.float32)[..., None] / 255
     )
-    peak = float(values.max()) or 1.0
-    level = (
-        np.asarray(Image.fromarray(values / peak).resize(size, Image.Resampling.BILINEAR))[..., None] ** 0.7
-    )
+    level = np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    level = level[..., None] ** 0.7
     glow = np.array([255, 196, 60], np.float32)
     shown = (1 - level) * grey * np.array([90, 96, 120], np.float32) + level * glow
     return Image.fromarray(shown.clip(0, 255).astype(np.uint8))

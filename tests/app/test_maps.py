@@ -33,6 +33,7 @@ def test_a_share_is_the_attention_inside_the_mask_and_padding_does_not_count() -
     assert heads.shares == pytest.approx(np.array([[1, 0.25], [0, 0]]))
     assert heads.area == pytest.approx(0.25)
     assert heads.maps.shape == (2, 2, 2, 4)
+    assert heads.maps.max(axis=(2, 3)) == pytest.approx(np.array([[1, 1], [1, 0]]))
 
 
 def test_the_strongest_heads_come_first() -> None:
@@ -61,6 +62,6 @@ def test_both_probabilities_reach_the_browser() -> None:
 
 def test_a_head_is_bright_where_it_looks_and_one_that_looks_nowhere_is_drawn_too() -> None:
     picture = Image.new("RGB", (40, 20), (128, 128, 128))
-    drawn = np.asarray(head_picture(picture, np.array([[1, 0, 0, 0], [1, 0, 0, 0]], np.float32)), int)
+    drawn = np.asarray(head_picture(picture, np.array([[1, 0, 0, 0], [1, 0, 0, 0]], np.float16)), int)
     assert drawn[:, :20].sum() > 1.5 * drawn[:, -20:].sum()
-    assert head_picture(picture, np.zeros((2, 4), np.float32)).size == (132, 66)
+    assert head_picture(picture, np.zeros((2, 4), np.float16)).size == (132, 66)
