@@ -1,4 +1,4 @@
-"""Which accelerator and how many threads a step runs on. torch is imported only where it is needed: it takes seconds."""
+"""Which accelerator and how many threads a step runs on. torch is imported only where needed: it takes seconds."""
 
 import fcntl
 import os

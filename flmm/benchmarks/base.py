@@ -101,9 +101,9 @@ class Benchmark:
     ``words``: ``spoken`` (an LMM is made to say them by `extract`), ``answered`` (the LMM answers a question, and its
     answer is grounded) or ``asked`` (the LMM answers, and there are no masks).
     ``protocols``: in the order of tables; those of spoken words also have to be in ``evaluate.protocols``.
-    ``count``: the metrics of the rows of one data set, split, protocol and head, each as a ratio of sums. Columns of masks:
-    ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers: ``answer``,
-    ``label``, ``options``, ``group``, ``category``.
+    ``count``: the metrics of the rows of one data set, split, protocol and head, each as a ratio of sums. Columns of
+    masks: ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers:
+    ``answer``, ``label``, ``options``, ``group``, ``category``.
     ``prompt``: what the LMM is asked; nothing is, where words are spoken.
     ``notes``: per protocol a sentence for the report's tables. ``averaged``: a table of answers also shows the mean of
     a data set's splits. ``place``: among benchmarks with the same ``words``, the smaller one comes first.
