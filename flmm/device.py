@@ -1,4 +1,4 @@
-"""Which accelerator and how many threads a step runs on. torch is imported only where needed: it takes seconds."""
+"""Which accelerator and how many threads a step runs on; torch, which takes seconds, is imported only where needed."""
 
 import fcntl
 import os

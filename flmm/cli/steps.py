@@ -4,7 +4,6 @@ Nothing heavy (torch, transformers, mlflow) is imported before a command needs i
 process per job.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +19,7 @@ from flmm.pipeline import paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.running import step_runs
 from flmm.pipeline.steps import GENERATE, REPORT, TRACK, Graph, Step
+from flmm.tracking.uri import tracking_uri
 
 app = typer.Typer()
 
@@ -176,6 +176,22 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
 
 
 @app.command()
+def keywords(context: typer.Context, backbone: BackboneName) -> None:
+    """Fit the linear layer that chooses which words of an answer are grounded, and count it."""
+    from flmm.evaluation.keywords import keywords as run
+
+    params = params_of(context)
+    with step_runs(params, Step("keywords", backbone)) as running:
+        claim_gpu(params.extract.device)
+        training, evaluation = (
+            [paths.samples(params, part) for part in running.keys.graph.narratives(training=training)]
+            for training in (True, False)
+        )
+        out = paths.keywords(params, backbone)
+        run(params, backbone, training, evaluation, paths.raw(params), out, running.key)
+
+
+@app.command()
 def evaluate(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
     """Predict one backbone's masks or answers of one benchmark."""
     from flmm.evaluation.run import evaluate as run
@@ -244,7 +260,7 @@ def report(
 
     print_table(paths.reports() / "metrics.json")
     typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = tracking_uri()
     typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")
 
 

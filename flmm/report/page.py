@@ -13,6 +13,7 @@ from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
 from flmm.report.export import FOLDER
 from flmm.report.gallery import KINDS, gallery
+from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
 from flmm.report.tabulate import Table
 
@@ -21,17 +22,20 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of results: the comparison, masks by protocol, answers, every record."""
+    """The tables of results: the comparison, masks by protocol, answers, chosen words, every record."""
 
     overview: Table | None
     masks: list[Table]
     answers: Table | None
+    words: Words | None
     full: list[Table]
 
     @property
     def all(self) -> list[Table]:
         """All of them, in the page's order."""
-        return [each for each in (self.overview, *self.masks, self.answers, *self.full) if each is not None]
+        words = self.words.table if self.words else None
+        found = (self.overview, *self.masks, self.answers, words, *self.full)
+        return [each for each in found if each is not None]
 
 
 def tables(params: Params, records: list[Record]) -> Tables:
@@ -44,6 +48,7 @@ def tables(params: Params, records: list[Record]) -> Tables:
         overview(records, params.backbones),
         [table for table in masks if table is not None],
         tabulate.answers(records, params.backbones),
+        keywords(params),
         tabulate.full(records),
     )
 
@@ -74,6 +79,7 @@ def render(params: Params, records: list[Record], missing: list[Path], results: 
         left_out=facts.left_out(params),
         asked=[each.title for each in benchmarks() if each.words == "asked"],
         checks=facts.checks(params),
+        words=results.words,
         ablation=published.REFINER_ABLATION,
         ablation_source=published.SOURCE,
         line_charts=charts.line_charts(curves),

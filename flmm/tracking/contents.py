@@ -21,6 +21,7 @@ RUNS = {
     "extract": ("extract",),
     "embed": ("embed",),
     "train": ("train", "import"),
+    "keywords": ("keywords",),
     "evaluate": ("select", "evaluate", "count", "overlays"),
 }
 # Values of one part or one benchmark, of which a run shows many.
@@ -97,6 +98,7 @@ class Results:
             "head": self.keys.known(self.graph.head(self.backbone)),
             "evaluate": params.evaluate.model_dump(include={"protocols", "max_new_tokens"}),
             "select": params.select.model_dump(),
+            "keywords": params.keywords.model_dump(),
         }
         return sha256_of(made_of)[:16]
 
@@ -108,7 +110,7 @@ def parent(results: Results, reports: Path) -> Content:
     origin = _origin(read_json(paths.trained(params, backbone) / "summary.json"))
     return Content(
         params={**values, "suite": params.suite, "backbone": backbone, **origin},
-        metrics=_scores(params, backbone),
+        metrics=_scores(params, backbone) | _words(results),
         data=_sources(results),
         artifacts=[
             path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()
@@ -122,7 +124,14 @@ def child(results: Results, run: str) -> Content:
     Raises:
         InputError: a result file is missing or damaged (names it).
     """
-    made = {"prepare": _prepare, "extract": _extract, "embed": _embed, "train": _train, "evaluate": _evaluate}
+    made = {
+        "prepare": _prepare,
+        "extract": _extract,
+        "embed": _embed,
+        "train": _train,
+        "keywords": _keywords,
+        "evaluate": _evaluate,
+    }
     shown = made[run](results)
     return Content(results.values(run) | shown.params, shown.metrics, shown.data, shown.artifacts)
 
@@ -167,6 +176,21 @@ def _train(results: Results) -> Content:
 def _origin(summary: dict[str, Any]) -> dict[str, str]:
     """Where an imported head is from, as params of a run; empty for a trained one."""
     return {_name(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
+
+
+def _keywords(results: Results) -> Content:
+    read = {part for training in (True, False) for part in results.graph.narratives(training=training)}
+    data = [entry for entry in _parts(results) if entry.name in read]
+    folder = paths.keywords(results.params, results.backbone)
+    return Content(metrics=_words(results), data=data, artifacts=[folder])
+
+
+def _words(results: Results) -> dict[str, list[Point]]:
+    """Precision, recall and F1 of each way to choose words; none where the params ask for no such step."""
+    if not results.graph.keywords(results.backbone):
+        return {}
+    file = paths.keywords(results.params, results.backbone) / "scores.json"
+    return _numbers({"keywords": read_json(file)["scores"]})
 
 
 def _evaluate(results: Results) -> Content:

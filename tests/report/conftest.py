@@ -86,6 +86,12 @@ def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Cal
                     "weights_hash_before": "a" * 64, "weights_hash_after": "a" * 64,
                 }  # fmt: skip
                 write(paths.evaluated(params, backbone, name) / "facts.json", facts)
+            scores = {
+                "linear": {"precision": 91.25, "recall": 81.5, "f1": 86.1},
+                "rule": {"precision": 61.0, "recall": 51.0, "f1": 55.6},
+            }
+            left_out = {"spacy": "spaCy is not installed"}
+            write(paths.keywords(params, backbone) / "scores.json", {"scores": scores, "left_out": left_out})
             write_curves(base / "train" / "curves.jsonl")
             parts = {"mask_head": 500_000, "prompt_encoder": 6_000, "mask_decoder": 61_000, "text": 8_200}
             write(

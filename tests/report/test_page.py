@@ -136,6 +136,23 @@ def test_a_head_from_elsewhere_has_an_origin_and_no_curves(
         report.build(params, out=tmp_path)
 
 
+def test_which_words_are_grounded_has_a_table_and_reasons(params: Params, tree: Tree, tmp_path: Path) -> None:
+    _, page = build(params, tree, tmp_path)
+    assert {"91.2", "81.5", "86.1", "61.0", "51.0", "55.6"} <= set(page.cells)
+    assert "noun chunks (spaCy): left out, because spaCy is not installed." in page.text
+    assert "Published: F1 82.8 for the keyword selector and 57.8 for spaCy" in page.text
+    path = paths.keywords(params, "shapes-llava") / "scores.json"
+    path.write_text('{"scores": {"linear": 3}}')
+    with pytest.raises(InputError, match=r"scores\.json: not what `flmm keywords` writes"):
+        report.build(params, out=tmp_path)
+    path.unlink()
+    report.build(params, out=tmp_path)
+    assert str(path) in Reader((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    params.evaluate.benchmarks.remove("png")  # the selector is counted on PNG
+    report.build(params, out=tmp_path)
+    assert 'id="words"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
 def test_without_any_result_the_page_says_what_is_missing(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

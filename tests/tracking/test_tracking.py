@@ -67,6 +67,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
     write_json(paths.metrics(params, BACKBONE), records)
     write_json(paths.selected(params, BACKBONE), {"channels": [1, 2, 3], "phrases": 9})
+    write_json(
+        paths.keywords(params, BACKBONE) / "scores.json", {"scores": {"rule": {"f1": 60.5}}, "left_out": {}}
+    )
     write_text(paths.evaluated(params, BACKBONE, "res") / "predictions.parquet", "table")
     write_text(paths.overlays(params, BACKBONE, "res") / "00-worst.png", "picture")
     write_json(Path("reports/metrics.json"), records)
@@ -142,6 +145,11 @@ def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params)
     assert _scores(runs["evaluate"]) == {
         "refcoco_/val/paper/unet_sam/Pr_0.5": 80.0,
         "pope/val/paper/none/accuracy": 0.9,
+    }
+    assert runs["keywords"].data.metrics == {"keywords/rule/f1": 60.5}
+    assert {entry.dataset.name for entry in runs["keywords"].inputs.dataset_inputs} == {
+        "png-train",
+        "png-val",
     }
     assert runs["train"].data.params["train.lr"] == str(params.train.lr)
     assert {entry.dataset.name for entry in runs["train"].inputs.dataset_inputs} == {

@@ -1,5 +1,5 @@
 # train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
-# the baseline's attention heads
+# the baseline's attention heads · keywords: which words of an answer are grounded
 
 
 rule train:
@@ -50,3 +50,19 @@ rule select:
     threads: P.train.threads
     shell:
         "flmm select --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+
+
+rule keywords:
+    input:
+        reads("keywords"),
+    output:
+        "results/{suite}/{backbone}/keywords/key.json",
+        "results/{suite}/{backbone}/keywords/keywords.safetensors",
+        "results/{suite}/{backbone}/keywords/scores.json",
+    log:
+        "logs/{suite}/{backbone}/keywords.log",
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm keywords --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
