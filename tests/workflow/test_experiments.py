@@ -1,5 +1,6 @@
 """``dvc exp run -S``, ``--temp``, ``--queue``, going back and ``make pull``, with steps that do no work (``fake``)."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -89,6 +90,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (programs / "bin" / "flmm").write_text(FLMM)
     (programs / "bin" / "flmm").chmod(0o755)
     (programs / ".installed").touch()
+    os.utime(programs / ".installed", (2**32, 2**32))  # newer than any clone's requirements: make installs nothing
     project.environment |= {"PATH": f"{programs}/bin:{project.environment['PATH']}", "VENV": str(programs)}
     for role in ("AUTHOR", "COMMITTER"):
         project.environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@localhost"}
