@@ -1,4 +1,4 @@
-"""The tour is code like any other: stripped in git, its imports exist, and it runs on a finished run."""
+"""Notebooks are code like any other: stripped in git, their imports exist, and they run."""
 
 import ast
 import importlib
@@ -10,23 +10,27 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 TOUR = PROJECT / "notebooks" / "01_tour.ipynb"
+ATTENTION = PROJECT / "notebooks" / "02_attention.ipynb"
+both = pytest.mark.parametrize("path", [TOUR, ATTENTION], ids=lambda path: path.stem)
 # A folder with params.yaml, results/ and the rest of a finished run; .ci/run has one in place.
 RUN = Path(os.environ.get("FLMM_RUN", PROJECT))
 
 
-def cells() -> list[nbformat.NotebookNode]:
-    notebook = nbformat.read(TOUR, as_version=4)
+def cells(path: Path) -> list[nbformat.NotebookNode]:
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_outputs_are_stripped() -> None:
-    assert all(not cell.outputs and cell.execution_count is None for cell in cells())
+@both
+def test_outputs_are_stripped(path: Path) -> None:
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells(path))
 
 
-def test_every_name_that_the_tour_imports_from_the_package_exists() -> None:
+@both
+def test_every_name_that_it_imports_from_the_package_exists(path: Path) -> None:
     source = "\n".join(
-        line for cell in cells() for line in cell.source.splitlines() if not line.startswith("%")
+        line for cell in cells(path) for line in cell.source.splitlines() if not line.startswith("%")
     )
     imports = [
         (node.module, alias.name)
@@ -44,14 +48,24 @@ def test_every_name_that_the_tour_imports_from_the_package_exists() -> None:
 def test_the_tour_runs_from_end_to_end() -> None:
     if not list(RUN.glob("results/*/*/train/head.safetensors")) or not (RUN / "mlflow.db").exists():
         pytest.skip(f"no finished run in {RUN}: `make reproduce` first, or set FLMM_RUN")
+    assert len(pictures(TOUR, RUN)) == 4
+
+
+@pytest.mark.pipeline
+def test_attention_runs_without_a_run(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
+    assert len(pictures(ATTENTION, tmp_path)) == 3
+
+
+def pictures(path: Path, folder: Path) -> list[nbformat.NotebookNode]:
+    """The pictures that a notebook shows when it runs in a folder."""
     nbclient = pytest.importorskip("nbclient")
-    notebook = nbformat.read(TOUR, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(RUN)}}).execute()
-    pictures = [
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    return [
         output
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
         if "image/png" in output.get("data", {})
     ]
-    assert len(pictures) == 4

@@ -87,6 +87,21 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Told:
+    """An answer token by token, as the frozen LMM read it.
+
+    ``text``: its pieces, a space between two. ``ends`` (T,): where in the text each token ends. ``pieces`` (T,): the
+    piece of the answer that each token belongs to. ``states`` (T, D) float32: the last hidden state (after the final
+    norm) at the token's own place.
+    """
+
+    text: str
+    ends: tuple[int, ...]
+    pieces: tuple[int, ...]
+    states: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Generation:
     """A greedy answer: new token ids without the end token, and what the tap read of them.
 
@@ -106,6 +121,10 @@ class Backbone(ABC):
     @abstractmethod
     def observe(self, image: Image.Image, answers: Sequence[Answer], prompt: str) -> list[Observation]:
         """Speak each answer (teacher-forced, each seen alone) after ``prompt`` and read its attention."""
+
+    @abstractmethod
+    def tell(self, image: Image.Image, answer: Answer, prompt: str) -> Told:
+        """Speak one answer (teacher-forced) after ``prompt`` and keep the state of each of its tokens."""
 
     @abstractmethod
     def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:

@@ -23,9 +23,9 @@ from transformers import (
     ProcessorMixin,
 )
 
-from flmm.backbones.base import Backbone, Generation, Grid, Observation
+from flmm.backbones.base import Backbone, Generation, Grid, Observation, Told
 from flmm.backbones.processors import complete
-from flmm.backbones.spans import Packed, Spoken, pack, speak
+from flmm.backbones.spans import Packed, Spoken, pack, speak, spell
 from flmm.backbones.tap import Rows, Tap
 from flmm.backbones.words import as_words, read_by, special_marks
 from flmm.data.images import photograph_name
@@ -135,6 +135,32 @@ class TransformersBackbone(Backbone):
         if not answers:
             return []
         spoken = [speak(answer, self.tokenizer, self.marks) for answer in answers]
+        encoded, cache = self._begin(image, prompt, spoken)
+        packed = pack(spoken, encoded.length, self.model.device)
+        rows = Rows(0, packed.queries, torch.cat(encoded.columns), packed.merge)
+        with self.tap.reading([rows]) as recording:
+            hidden = self._continue(packed, encoded, cache)
+        states = torch.cat(hidden[-self.layers :]).float().cpu()  # (L, tokens of all answers, D)
+        return _split(spoken, encoded, recording.attention(), states)
+
+    @torch.no_grad()
+    def tell(self, image: Image.Image, answer: Answer, prompt: str) -> Told:
+        """The same forward as ``observe``'s, with nothing read of its attention.
+
+        Raises:
+            InputError: as ``observe``.
+        """
+        spoken = speak(answer, self.tokenizer, self.marks)
+        encoded, cache = self._begin(image, prompt, [spoken])
+        packed = pack([spoken], encoded.length, self.model.device)
+        states = self._continue(packed, encoded, cache)[-1][0].float().cpu()  # (T, D)
+        text, ends = spell(spoken, self.tokenizer)
+        return Told(text, ends, spoken.pieces, states)
+
+    def _begin(
+        self, image: Image.Image, prompt: str, spoken: Sequence[Spoken]
+    ) -> tuple[Prompt, DynamicCache]:
+        """The prompt, read, and its keys and values, behind which every answer fits."""
         encoded = self.read(image, prompt)
         for one in spoken:
             self._check_length(one.answer_id, encoded.length, len(one.tokens))
@@ -142,21 +168,20 @@ class TransformersBackbone(Backbone):
         # them the places of the others.
         cache = DynamicCache()
         self.model(**encoded.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        packed = pack(spoken, encoded.length, self.model.device)
-        rows = Rows(0, packed.queries, torch.cat(encoded.columns), packed.merge)
-        with self.tap.reading([rows]) as recording:
-            output = self.model(
-                input_ids=packed.tokens,
-                attention_mask=self.masks(packed, encoded.length),
-                position_ids=self.positions(packed.positions),
-                past_key_values=cache,
-                output_hidden_states=True,
-                logits_to_keep=1,
-            )
-        states = (
-            torch.cat(output.hidden_states[-self.layers :]).float().cpu()
-        )  # (L, tokens of all answers, D)
-        return _split(spoken, encoded, recording.attention(), states)
+        return encoded, cache
+
+    def _continue(self, packed: Packed, encoded: Prompt, cache: DynamicCache) -> Sequence[torch.Tensor]:
+        """The hidden states (1, T, D) of the answers' tokens: the embeddings', then each layer's."""
+        output = self.model(
+            input_ids=packed.tokens,
+            attention_mask=self.masks(packed, encoded.length),
+            position_ids=self.positions(packed.positions),
+            past_key_values=cache,
+            output_hidden_states=True,
+            logits_to_keep=1,
+        )
+        hidden: Sequence[torch.Tensor] = output.hidden_states
+        return hidden
 
     @torch.no_grad()
     def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:

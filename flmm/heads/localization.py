@@ -46,7 +46,7 @@ class LocalizationHead:
         maps = unpad(
             merge_grids([maps.cpu() for maps in said.attention])[:, self.channels], said.view
         )  # (P, k, h, w)
-        coarse = torch.stack([_region(_smoothed(each)) for each in maps]).to(device)
+        coarse = torch.stack([region(smoothed(each)) for each in maps]).to(device)
         refined = self._refiner.from_boxes(image_embedding.to(device), coarse, said.image_size)
         return HeadOutput(coarse=coarse, refined=refined)
 
@@ -105,7 +105,7 @@ def _elbow(values: np.ndarray) -> float:
     return float(curve[int(np.argmax(line - (curve - curve[0]) / span))])
 
 
-def _smoothed(maps: torch.Tensor) -> np.ndarray:
+def smoothed(maps: torch.Tensor) -> np.ndarray:
     """The sum of the chosen maps (k, h, w), each of unit sum and smoothed: (h, w)."""
     truncate = (_KERNEL // 2) / _SIGMA
     total: np.ndarray = sum(
@@ -114,7 +114,7 @@ def _smoothed(maps: torch.Tensor) -> np.ndarray:
     return total
 
 
-def _region(smooth: np.ndarray) -> torch.Tensor:
+def region(smooth: np.ndarray) -> torch.Tensor:
     """Logits (H, W): firmly inside the connected part above the mean that holds the most, outside elsewhere."""
     rows, columns = smooth.shape
     scale = _LONG_SIDE / max(rows, columns)

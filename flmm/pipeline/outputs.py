@@ -81,6 +81,8 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             return [folder / name for name in ("head.safetensors", "summary.json")]
         case "select":
             return [folder / "heads.json"]
+        case "keywords":
+            return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
             asked = benchmark(step.item).words == "asked"
             return [
