@@ -144,7 +144,7 @@ class Grounder:
             InputError: as ``ground``.
         """
         texts = _checked(phrases)
-        picture = _picture(image)
+        picture = read_picture(image)
         spoken = [
             Answer(f"phrase {number}", (Piece(text, 0), SEPARATOR))
             for number, text in enumerate(texts, start=1)
@@ -161,7 +161,7 @@ class Grounder:
         """
         from flmm.conversation import Conversation
 
-        return Conversation(self, _picture(image))
+        return Conversation(self, read_picture(image))
 
     def answer(self, image: Picture, question: str, *, max_new_tokens: int = 64) -> Answered:
         """Answer a question, greedily, and ground the phrases of the answer.
@@ -177,7 +177,7 @@ class Grounder:
         """
         if not isinstance(question, str) or not question.strip():
             raise InputError("question: expected a text that asks something")
-        picture = _picture(image)
+        picture = read_picture(image)
         said = self.backbone.generate(picture, question, max_new_tokens=max_new_tokens, tap=True)
         text = self.backbone.decode(said.tokens)
         ends = [len(self.backbone.decode(said.tokens[: count + 1])) for count in range(len(said.tokens))]
@@ -262,7 +262,12 @@ def _checked(phrases: Sequence[str]) -> tuple[str, ...]:
     return texts
 
 
-def _picture(image: Picture) -> Image.Image:
+def read_picture(image: Picture) -> Image.Image:
+    """A picture in RGB: a path, whose EXIF orientation is followed, or a PIL image, which is taken as it is.
+
+    Raises:
+        InputError: not a picture, or one with too many pixels.
+    """
     if isinstance(image, Image.Image):
         try:
             image.load()  # a file that was only opened is read, and its damage found, here
