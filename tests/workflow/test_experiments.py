@@ -40,6 +40,7 @@ def test_dvc_writes_params_back_as_they_are(tmp_path: Path) -> None:
         "embed.dtype=bfloat16",
         "train.betas=[0.8,0.99]",
         "select.heads=2",
+        "keywords.threshold=0.4",
         "evaluate.benchmarks=[res,pope]",
         "overlays.pictures=3",
         "report.title='Another: title, with signs'",
