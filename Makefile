@@ -33,6 +33,14 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	flmm record
 	flmm report --show
 
+.PHONY: pull
+pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)
+	@test -n "$(REMOTE)" || { echo "say where from: make pull REMOTE=<address or folder>"; exit 2; }
+	dvc remote add --local --force --quiet published "$(REMOTE)"
+	dvc pull --remote published
+	flmm track
+	dvc status
+
 .PHONY: test
 test: $(INSTALLED)  ## all tests (make test PYTEST="-m 'not pipeline'" for the fast ones)
 	pytest $(PYTEST)

@@ -1,7 +1,8 @@
-"""Which accelerator a step runs on. torch is imported only where a device is made: it takes seconds."""
+"""Which accelerator and how many threads a step runs on; torch, which takes seconds, is imported only where needed."""
 
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,31 @@ def resolve_device(name: str, key: str = "device") -> "torch.device":
     if name == "cuda" and not available:
         raise InputError(no_gpu(key))
     return torch.device(name)
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute on so many threads of the CPU, whatever the environment or the machine's cores say.
+
+    How many take part decides in which order numbers are added, and so the last bits of the result. Only threads within
+    one operation matter: nothing here runs several operations at once.
+    """
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def hardware(device: "torch.device") -> str:
+    """What a step ran on, for people: the name of the GPU, or of the CPU with the number of its cores."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        told = ""
+    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def no_gpu(key: str) -> str:

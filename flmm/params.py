@@ -14,7 +14,7 @@ Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 # Sections of which every suite has some values of its own.
-BY_SUITE = ("extract", "train")
+BY_SUITE = ("extract", "train", "keywords")
 
 
 class Section(BaseModel):
@@ -64,9 +64,19 @@ class Train(Section):
     gradient_norm: Annotated[float, Field(gt=0)]
     warmup: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["annotation", "resized"]
-    precision: Literal["no", "bf16", "fp16"]
+    precision: Dtype
+    threads: PositiveInt
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _has_a_new_name(cls, precision: object) -> object:
+        # A `no` that has lost its quotes is False in YAML.
+        new = {"no": "float32", "False": "float32", "bf16": "bfloat16", "fp16": "float16"}.get(str(precision))
+        if new:
+            raise ValueError(f"{'no' if precision is False else precision} is now called {new}")
+        return precision
 
 
 class Select(Section):
@@ -74,6 +84,16 @@ class Select(Section):
 
     heads: PositiveInt
     phrases: PositiveInt
+
+
+class Keywords(Section):
+    """The keyword selector: how many narratives it is fitted and counted on, and how."""
+
+    narratives: PositiveInt
+    evaluation_narratives: PositiveInt
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    steps: PositiveInt
+    weight_decay: Annotated[float, Field(ge=0)]
 
 
 class Evaluate(Section):
@@ -138,6 +158,7 @@ class Suite(Section):
     datasets: dict[str, Dataset]
     extract: dict[str, Any]
     train: dict[str, Any]
+    keywords: dict[str, Any]
 
 
 class PublishedHead(Section):
@@ -159,7 +180,7 @@ class BackboneEntry(Section):
 
 
 class Params(Section):
-    """The whole file; ``extract`` and ``train`` hold the active suite's own values, too."""
+    """The whole file; ``extract``, ``train`` and ``keywords`` hold the active suite's own values, too."""
 
     suite: Literal["shapes", "paper"]
     backbones: Annotated[list[str], Field(min_length=1)]
@@ -170,6 +191,7 @@ class Params(Section):
     embed: Embed
     train: Train
     select: Select
+    keywords: Keywords
     evaluate: Evaluate
     overlays: Overlays
     report: Report

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -27,9 +27,13 @@ from flmm.heads.batches import together
 from flmm.heads.checkpoint import HeadConfig, check_fits, load_head, read_config
 from flmm.heads.model import HeadOutput, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
+from flmm.keywords import KeywordSelector
 from flmm.params import BackboneEntry
-from flmm.phrases import Span, phrase_spans
+from flmm.phrases import Span, phrase_spans, tokens_of
 from flmm.protocols import GROUNDING_PROMPT, SEPARATOR, Answer, Piece
+
+if TYPE_CHECKING:
+    from flmm.conversation import Conversation
 
 Picture = Image.Image | str | Path
 
@@ -68,8 +72,15 @@ class Answered:
 class Grounder:
     """A frozen LMM, a trained head and a segmenter at work together."""
 
-    def __init__(self, backbone: Backbone, head: MaskHead, segmenter: Segmenter) -> None:
-        self.backbone, self.head, self.segmenter = backbone, head, segmenter
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: MaskHead,
+        segmenter: Segmenter,
+        keywords: KeywordSelector | None = None,
+    ) -> None:
+        """``keywords`` says which words of an answer are grounded; without it the rule of ``flmm.phrases`` does."""
+        self.backbone, self.head, self.segmenter, self.keywords = backbone, head, segmenter, keywords
         self._seen: tuple[bytes, torch.Tensor] | None = None
 
     @classmethod
@@ -91,7 +102,8 @@ class Grounder:
         its ``head.safetensors``, such as ``results/<suite>/<backbone>/train``. ``model``: a directory, or a hub name
         with its ``revision``. ``family``: a file of ``flmm/backbones``, where the directory's ``config.json`` does not
         tell it. ``segmenter``: a directory or a file. What ships with the package need not be given. ``dtype``: of
-        the LMM, float32, bfloat16 or float16. ``device``: auto, cpu or cuda.
+        the LMM, float32, bfloat16 or float16. ``device``: auto, cpu or cuda. The keyword selector is taken from
+        beside the head (``flmm.shipped.keywords_file``), where there is one.
 
         Raises:
             InputError: something is absent, damaged, or does not fit the rest.
@@ -99,6 +111,7 @@ class Grounder:
         path = shipped.head_file(head)
         config = read_config(path)
         entry = shipped.model_entry(path, config, model, family, revision, trust_remote_code)
+        keywords = _keywords(path, config)
         known = facts(entry)
         if known is not None:  # a hub model that is not on this machine yet is checked when it is
             _check(path, config, entry, known)
@@ -108,7 +121,7 @@ class Grounder:
         backbone = backbones.load(entry, dtype=dtype, device=device)
         if known is None and (known := facts(entry)) is not None:
             _check(path, config, entry, known)
-        return cls(backbone, made, loaded)
+        return cls(backbone, made, loaded, keywords)
 
     def ground(self, image: Picture, phrases: Sequence[str]) -> Grounded:
         """The pixels that each phrase means, as if it had been said alone about the picture.
@@ -120,7 +133,7 @@ class Grounder:
             StepError: the masks are not finite.
         """
         picture, texts, inputs = self.look(image, phrases)
-        return self._grounded(picture, texts, inputs)
+        return self.grounded(picture, texts, self.masks(picture, inputs))
 
     def look(
         self, image: Picture, phrases: Sequence[str]
@@ -140,8 +153,20 @@ class Grounder:
         size = (picture.height, picture.width)
         return picture, texts, [observation.head_input(size) for observation in seen]
 
+    def converse(self, image: Picture) -> "Conversation":
+        """A conversation of several turns about one picture (``flmm.conversation``).
+
+        Raises:
+            InputError: not a picture; a backbone that answers one question at a time.
+        """
+        from flmm.conversation import Conversation
+
+        return Conversation(self, _picture(image))
+
     def answer(self, image: Picture, question: str, *, max_new_tokens: int = 64) -> Answered:
-        """Answer a question, greedily, and ground the phrases of the answer (``flmm.phrases`` says which those are).
+        """Answer a question, greedily, and ground the phrases of the answer.
+
+        The keyword selector says which those are, or without one the rule of ``flmm.phrases``.
 
         The words are those that the model gives without a head. A phrase whose tokens were not read, the last of an
         answer that ``max_new_tokens`` cut off, is left out.
@@ -156,7 +181,9 @@ class Grounder:
         said = self.backbone.generate(picture, question, max_new_tokens=max_new_tokens, tap=True)
         text = self.backbone.decode(said.tokens)
         ends = [len(self.backbone.decode(said.tokens[: count + 1])) for count in range(len(said.tokens))]
-        return self._answered(picture, text, ends, said.observation)
+        spans, inputs = self.phrases_of(text, ends, said.observation, (picture.height, picture.width))
+        outputs = self.masks(picture, inputs)
+        return Answered(text, spans, self.grounded(picture, tuple(text[a:b] for a, b in spans), outputs))
 
     @torch.inference_mode()
     def masks(self, image: Image.Image, said: Sequence[HeadInput]) -> list[HeadOutput]:
@@ -167,27 +194,35 @@ class Grounder:
             for output in self.head(some, [self._embedding(image)] * len(some))
         ]
 
-    def _answered(
-        self, picture: Image.Image, text: str, ends: Sequence[int], observation: Observation | None
-    ) -> Answered:
-        """``ends``: where in the text each token ends."""
+    def phrases_of(
+        self, text: str, ends: Sequence[int], observation: Observation | None, size: tuple[int, int]
+    ) -> tuple[tuple[Span, ...], list[HeadInput]]:
+        """The phrases of an answer whose tokens were read, and a head's input of each.
+
+        ``ends``: where in the text each token ends. ``size``: of the picture, height and width.
+        """
         read = len(observation.texts) if observation else 0
         spans, inputs = [], []
-        for start, end in phrase_spans(text):
-            tokens = [
-                at for at, stop in enumerate(ends) if stop > start and (ends[at - 1] if at else 0) < end
-            ]
+        for start, end in self._phrases(text, ends, observation):
+            tokens = tokens_of((start, end), ends)
             if observation is not None and tokens and tokens[-1] < read:
                 spans.append((start, end))
-                inputs.append(observation.joined(tokens).head_input((picture.height, picture.width)))
-        grounded = self._grounded(picture, tuple(text[start:end] for start, end in spans), inputs)
-        return Answered(text, tuple(spans), grounded)
+                inputs.append(observation.joined(tokens).head_input(size))
+        return tuple(spans), inputs
 
-    def _grounded(
-        self, picture: Image.Image, texts: tuple[str, ...], inputs: Sequence[HeadInput]
-    ) -> Grounded:
+    def _phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
+        if self.keywords is None or observation is None:
+            return phrase_spans(text)
+        return self.keywords.spans(text, ends, torch.cat([states[-1] for states in observation.hidden]))
+
+    @staticmethod
+    def grounded(picture: Image.Image, texts: tuple[str, ...], outputs: Sequence[HeadOutput]) -> Grounded:
+        """The masks of phrases, from a head's logits of each.
+
+        Raises:
+            StepError: they are not finite.
+        """
         size = (picture.height, picture.width)
-        outputs = self.masks(picture, inputs)
         if not outputs:
             nothing = np.zeros((0, *size), dtype=bool)
             return Grounded(texts, nothing, nothing, np.zeros((0, 4), np.int64), np.zeros(0, np.float32))
@@ -241,6 +276,15 @@ def _picture(image: Picture) -> Image.Image:
     except OSError as error:
         raise InputError(f"{image}: cannot be read as a picture ({error.strerror or error})") from error
     return decode_image(data, str(image), upright=True)
+
+
+def _keywords(path: Path, config: HeadConfig) -> KeywordSelector | None:
+    file = shipped.keywords_file(path)
+    if file is None:
+        return None
+    selector = KeywordSelector.load(file)
+    selector.check_fits(file, config.backbone, config.hidden_width)
+    return selector
 
 
 def _check(path: Path, config: HeadConfig, entry: BackboneEntry, known: Facts) -> None:

@@ -6,6 +6,7 @@ from flmm.backbones.registry import families, family
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.heads.checkpoint import HeadConfig
+from flmm.keywords import FILE as KEYWORDS_FILE
 from flmm.params import BackboneEntry, Segmenter
 
 MODELS = Path(__file__).parent / "shapes" / "models"
@@ -39,6 +40,13 @@ def head_file(head: str | Path) -> Path:
             f"{head}: no such file or folder, and not a model that ships with the package ({known})"
         )
     return path / HEAD_FILE if path.is_dir() else path
+
+
+def keywords_file(head: Path) -> Path | None:
+    """A head's keyword selector: beside its file, as it ships, or in ``../keywords``, as the pipeline writes it."""
+    folder = head.parent
+    places = (folder / KEYWORDS_FILE, folder.parent / "keywords" / KEYWORDS_FILE)
+    return next((path for path in places if path.is_file()), None)
 
 
 def model_entry(

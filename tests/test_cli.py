@@ -30,6 +30,7 @@ def folder(tmp_path: Path) -> Path:
         (["download", "--source", "train2099.zip"], "train2099.zip"),
         (["evaluate", "--backbone", "shapes-llava", "--benchmark", "vqa"], "vqa"),
         (["report", "--show"], "reports/metrics.json"),
+        (["keywords", "--backbone", "gpt-9"], "gpt-9"),
         (["train", "--backbone", "shapes-llava"], "train shapes-llava: needs train2014.zip"),
     ],
 )

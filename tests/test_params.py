@@ -57,6 +57,14 @@ def test_a_wrong_value_or_key_is_named_on_one_line(path: str, value: object) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("no", "float32"), (False, "float32"), ("bf16", "bfloat16"), ("fp16", "float16")]
+)
+def test_a_precision_of_an_older_release_is_refused_with_its_new_name(old: object, new: str) -> None:
+    with pytest.raises(InputError, match=f"train.precision: .* is now called {new}$"):
+        parse_params(changed("suites.shapes.train.precision", old))
+
+
 def test_a_missing_key_is_named() -> None:
     raw = copy.deepcopy(RAW)
     del raw["suites"]["shapes"]["train"]["lr"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from flmm.evaluation.engine import to_masks
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import HeadOutput, build_head
 from flmm.heads.sam import SamSegmenter, build_sam
+from flmm.keywords import FILE, KeywordConfig, KeywordSelector
 from flmm.params import BackboneEntry, Head
 from flmm.phrases import phrase_spans
 from flmm.predictor import Grounder
@@ -212,6 +214,37 @@ def test_a_phrase_of_an_answer_is_the_mean_of_its_tokens(parts: Parts) -> None:
     assert listener.seen[0].hidden[0][0, :, 0].tolist() == [1.0, 2.0, 3.0]
     assert said.grounded.scores[0] == pytest.approx(torch.ones(1).sigmoid().item())
     assert said.grounded.boxes.tolist() == [[0, 0, WIDTH, HEIGHT]]
+
+
+def selector(**changes: Any) -> KeywordSelector:
+    """Chooses the tokens whose first hidden value is above 2.5."""
+    values = {"backbone": "mine", "hidden_width": 32, "threshold": 0.5, "key": "k"} | changes
+    weight = torch.zeros(values["hidden_width"])
+    weight[0] = 1.0
+    return KeywordSelector(weight, torch.tensor(-2.5), KeywordConfig(**values))
+
+
+def test_the_keyword_selector_says_which_words_are_grounded(parts: Parts) -> None:
+    grounder = Grounder(Speaker(), Listener(), parts.segmenter, selector())  # type: ignore[arg-type]
+    said = grounder.answer(picture(), "what?")
+    assert said.grounded.phrases == ("star", "a")  # tokens 3 and 5; "red" is 1 and 2, "moon" was not read
+
+
+@pytest.mark.parametrize("place", [f"head/{FILE}", f"keywords/{FILE}"])
+def test_the_keyword_selector_lies_beside_its_head(parts: Parts, tmp_path: Path, place: str) -> None:
+    shutil.copytree(parts.head, tmp_path / "head")
+    head = tmp_path / "head" / "head.safetensors"
+    assert parts.load(head=head).keywords is None
+    selector().save(tmp_path / place)
+    assert parts.load(head=tmp_path / "head").keywords is not None
+    selector(hidden_width=16).save(tmp_path / place)
+    with pytest.raises(
+        InputError, match="was fitted for mine of hidden width 16, but the head is for mine of 32"
+    ):
+        parts.load(head=head)
+    selector(backbone="other").save(tmp_path / place)
+    with pytest.raises(InputError, match="was fitted for other of hidden width 32"):
+        parts.load(head=head)
 
 
 def test_an_empty_answer_has_no_masks(grounder: Grounder, monkeypatch: pytest.MonkeyPatch) -> None:

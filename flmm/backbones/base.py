@@ -8,12 +8,16 @@ Legend: P phrases, C channels = layers x heads, h w grid, T tokens of a phrase, 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from flmm.data.geometry import View
 from flmm.protocols import Answer
+
+if TYPE_CHECKING:
+    from flmm.backbones.dialogue import Dialogue
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,21 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class Told:
+    """An answer token by token, as the frozen LMM read it.
+
+    ``text``: its pieces, a space between two. ``ends`` (T,): where in the text each token ends. ``pieces`` (T,): the
+    piece of the answer that each token belongs to. ``states`` (T, D) float32: the last hidden state (after the final
+    norm) at the token's own place.
+    """
+
+    text: str
+    ends: tuple[int, ...]
+    pieces: tuple[int, ...]
+    states: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Generation:
     """A greedy answer: new token ids without the end token, and what the tap read of them.
 
@@ -108,11 +127,19 @@ class Backbone(ABC):
         """Speak each answer (teacher-forced, each seen alone) after ``prompt`` and read its attention."""
 
     @abstractmethod
+    def tell(self, image: Image.Image, answer: Answer, prompt: str) -> Told:
+        """Speak one answer (teacher-forced) after ``prompt`` and keep the state of each of its tokens."""
+
+    @abstractmethod
     def generate(self, image: Image.Image, question: str, *, max_new_tokens: int, tap: bool) -> Generation:
         """Answer greedily and deterministically; with ``tap`` the attention is read while the model speaks.
 
         The tokens do not depend on ``tap``.
         """
+
+    @abstractmethod
+    def converse(self, image: Image.Image) -> "Dialogue":
+        """A conversation of several turns about one picture, spoken as by ``generate`` with ``tap``."""
 
     @abstractmethod
     def decode(self, tokens: Sequence[int]) -> str:

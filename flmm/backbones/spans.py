@@ -5,6 +5,8 @@ Legend: P phrases, R phrase tokens of all answers together, T tokens of all answ
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -16,13 +18,17 @@ from flmm.protocols import SEPARATOR, Answer
 
 @dataclass(frozen=True)
 class Spoken:
-    """An answer's token ids, and per phrase its text, its target and its tokens ``[start, end)``."""
+    """An answer's token ids, and per phrase its text, its target and its tokens ``[start, end)``.
+
+    ``pieces``: per token the piece that it belongs to.
+    """
 
     answer_id: str
     tokens: tuple[int, ...]
     texts: tuple[str, ...]
     targets: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    pieces: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,9 @@ def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) ->
     """
     known = special_marks(tokenizer) if marks is None else marks
     tokens: list[int] = []
+    pieces: list[int] = []
     texts, targets, spans = [], [], []
-    for piece in answer.pieces:
+    for number, piece in enumerate(answer.pieces):
         words = as_words(piece.text, known, answer.answer_id)
         ids: list[int] = tokenizer.encode(words, add_special_tokens=False)
         # By identity: a narrative may say "." itself, and speaks it as it is.
@@ -66,9 +73,27 @@ def speak(answer: Answer, tokenizer: Any, marks: Sequence[str] | None = None) ->
             targets.append(piece.target)
             spans.append((len(tokens), len(tokens) + len(ids)))
         tokens += ids
+        pieces += [number] * len(ids)
     if not tokens:
         raise InputError(f"{answer.answer_id}: an answer without any text; drop it when preparing")
-    return Spoken(answer.answer_id, tuple(tokens), tuple(texts), tuple(targets), tuple(spans))
+    return Spoken(answer.answer_id, tuple(tokens), tuple(texts), tuple(targets), tuple(spans), tuple(pieces))
+
+
+def spell(spoken: Spoken, tokenizer: Any) -> tuple[str, tuple[int, ...]]:
+    """The text of an answer's tokens, and where in it each of them ends.
+
+    Pieces are decoded alone, as they were tokenised, with a space between two: tokenizers do not agree on theirs.
+    """
+    text, ends = "", list[int]()
+    for _, group in groupby(zip(spoken.pieces, spoken.tokens, strict=True), key=itemgetter(0)):
+        tokens = [token for _, token in group]
+        start = len(text) + bool(text)
+        piece: str = tokenizer.decode(tokens, skip_special_tokens=True).strip()
+        text = f"{text} {piece}" if text else piece
+        for count in range(1, len(tokens) + 1):
+            begun: str = tokenizer.decode(tokens[:count], skip_special_tokens=True).lstrip()
+            ends.append(start + min(len(begun), len(piece)))
+    return text, tuple(ends)
 
 
 def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:

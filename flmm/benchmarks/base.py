@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from flmm.errors import InputError
 
 Columns = Mapping[str, Any]  # name -> one value per row: a NumPy array (masks) or a list (answers)
@@ -39,6 +41,30 @@ class Short:
 def short_answer(question: Asked) -> str:
     """The user text in the wording in which LLaVA-1.5 is asked short questions."""
     return f"{question.text}\nAnswer the question using a single word or phrase."
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A number as sums over rows: ``scale`` times the sum of ``over`` by the sum of ``under``, each (N,).
+
+    ``counted`` (N,): the rows that the number is about; all others weigh nothing. So that any images can be left out
+    or counted twice, every metric has this form (``flmm.evaluation.intervals``).
+    """
+
+    over: np.ndarray
+    under: np.ndarray
+    counted: np.ndarray
+    scale: float = 1.0
+
+    @property
+    def value(self) -> float:
+        """The number; 0 where there is nothing to divide by."""
+        under = float(np.sum(self.under[self.counted]))
+        return self.scale * float(np.sum(self.over[self.counted])) / under if under else 0.0
+
+    def of(self, rows: np.ndarray) -> "Ratio":
+        """The same number of some of the rows, (N,) booleans."""
+        return Ratio(self.over, self.under, self.counted & rows, self.scale)
 
 
 @dataclass(frozen=True)
@@ -75,9 +101,9 @@ class Benchmark:
     ``words``: ``spoken`` (an LMM is made to say them by `extract`), ``answered`` (the LMM answers a question, and its
     answer is grounded) or ``asked`` (the LMM answers, and there are no masks).
     ``protocols``: in the order of tables; those of spoken words also have to be in ``evaluate.protocols``.
-    ``count``: the metrics of the rows of one data set, split, protocol and head. Columns of masks: ``iou``,
-    ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers: ``answer``,
-    ``label``, ``options``, ``group``, ``category``.
+    ``count``: the metrics of the rows of one data set, split, protocol and head, each as a ratio of sums. Columns of
+    masks: ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers:
+    ``answer``, ``label``, ``options``, ``group``, ``category``.
     ``prompt``: what the LMM is asked; nothing is, where words are spoken.
     ``notes``: per protocol a sentence for the report's tables. ``averaged``: a table of answers also shows the mean of
     a data set's splits. ``place``: among benchmarks with the same ``words``, the smaller one comes first.
@@ -92,7 +118,7 @@ class Benchmark:
     protocols: tuple[str, ...]
     metrics: tuple[Metric, ...]
     headline: Headline
-    count: Callable[[Columns, str], dict[str, float]]
+    count: Callable[[Columns, str], dict[str, Ratio]]
     prompt: Callable[[Asked], str] = short_answer
     notes: Mapping[str, str] = field(default_factory=dict)
     averaged: bool = False

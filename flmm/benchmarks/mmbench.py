@@ -4,8 +4,10 @@ import re
 import string
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from flmm.benchmarks import metrics
-from flmm.benchmarks.base import ANSWERS_EQUAL, Asked, Benchmark, Columns, Headline, Metric
+from flmm.benchmarks.base import ANSWERS_EQUAL, Asked, Benchmark, Columns, Headline, Metric, Ratio
 from flmm.heads.names import ATTACHED
 
 _REQUEST = "Answer with the option's letter from the given choices directly."
@@ -96,7 +98,7 @@ def _plain(text: str) -> str:
     return text.strip().removesuffix(".").casefold()
 
 
-def count(columns: Columns, protocol: str) -> dict[str, float]:
+def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
     """circular_accuracy, overall and ``circular_accuracy/<category>``, and plain_accuracy, as fractions, of one split.
 
     Plain accuracy counts every row as a question. A question's category is that of the first of its rotations that has
@@ -110,13 +112,11 @@ def count(columns: Columns, protocol: str) -> dict[str, float]:
     for group, name in zip(groups, columns["category"], strict=True):
         if name and name.strip():
             category.setdefault(group, name.strip())
-    found = {"circular_accuracy": metrics.circular_accuracy(groups, correct)}
+    circular = metrics.circular_accuracy(groups, correct)
+    found = {"circular_accuracy": circular}
     for name in sorted(set(category.values())):
-        members = [index for index, group in enumerate(groups) if category.get(group) == name]
-        found[f"circular_accuracy/{name}"] = metrics.circular_accuracy(
-            [groups[index] for index in members], [correct[index] for index in members]
-        )
-    return {**found, "plain_accuracy": sum(correct) / len(correct)}
+        found[f"circular_accuracy/{name}"] = circular.of(np.array([category.get(g) == name for g in groups]))
+    return {**found, "plain_accuracy": metrics.mean(correct)}
 
 
 BENCHMARK = Benchmark(

@@ -3,11 +3,11 @@
 import numpy as np
 
 from flmm.benchmarks import metrics
-from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric
+from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric, Ratio
 from flmm.heads.names import REFINED
 
 
-def count(columns: Columns, protocol: str) -> dict[str, float]:
+def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
     """Average recall in percent, of all phrases and of things, stuff, singulars and plurals.
 
     Protocol ``paper`` counts every plural phrase as a thing (``flmm/datasets/png.py`` and
@@ -25,7 +25,8 @@ def count(columns: Columns, protocol: str) -> dict[str, float]:
         "AR_singulars": ~plural,
         "AR_plurals": plural,
     }
-    return {name: metrics.average_recall(columns["iou"][kind]) for name, kind in kinds.items() if kind.any()}
+    recall = metrics.average_recall(columns["iou"])
+    return {name: recall.of(kind) for name, kind in kinds.items() if kind.any()}
 
 
 BENCHMARK = Benchmark(

@@ -1,7 +1,7 @@
 """POPE: is there a …? Yes or no, scored by the upstream rule."""
 
 from flmm.benchmarks import metrics
-from flmm.benchmarks.base import ANSWERS_EQUAL, Benchmark, Columns, Headline, Metric, short_answer
+from flmm.benchmarks.base import ANSWERS_EQUAL, Benchmark, Columns, Headline, Metric, Ratio, short_answer
 from flmm.heads.names import ATTACHED
 
 _NO = {"No", "not", "no"}
@@ -17,7 +17,7 @@ def says_yes(answer: str) -> bool:
     return not _NO.intersection(words)
 
 
-def count(columns: Columns, protocol: str) -> dict[str, float]:
+def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
     """accuracy, precision, recall, F1 and yes_ratio, as fractions, of the answers of one split.
 
     A label other than ``no`` is yes, as upstream.

@@ -3,23 +3,24 @@
 import numpy as np
 
 from flmm.benchmarks import metrics
-from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric, short_answer
+from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric, Ratio, short_answer
 from flmm.heads.names import REFINED
 
 
-def count(columns: Columns, protocol: str) -> dict[str, float]:
+def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
     """GIoU and cIoU, percent, of all questions (N,), and of long and short queries where there are some.
 
     Ignored pixels are in no intersection and no union. Where nothing was to be found and nothing was, IoU is 1.
     """
     kinds = {"": np.ones(len(columns["iou"]), dtype=bool)}
     kinds |= {f"_{name}": columns["category"] == f"{name} query" for name in ("long", "short")}
-    found: dict[str, float] = {}
+    unions = columns["area_union"]
+    giou = metrics.giou(np.where(unions > 0, columns["iou"], 1.0))
+    ciou = metrics.ciou(columns["intersection"], unions)
+    found: dict[str, Ratio] = {}
     for suffix, kind in kinds.items():
         if kind.any():
-            unions = columns["area_union"][kind]
-            found[f"gIoU{suffix}"] = metrics.giou(np.where(unions > 0, columns["iou"][kind], 1.0))
-            found[f"cIoU{suffix}"] = metrics.ciou(columns["intersection"][kind], unions)
+            found |= {f"gIoU{suffix}": giou.of(kind), f"cIoU{suffix}": ciou.of(kind)}
     return found
 
 

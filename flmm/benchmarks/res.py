@@ -1,11 +1,11 @@
 """Referring expression segmentation (RefCOCO, RefCOCO+, RefCOCOg): how its predictions are counted."""
 
 from flmm.benchmarks import metrics
-from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric
+from flmm.benchmarks.base import Benchmark, Columns, Headline, Metric, Ratio
 from flmm.heads.names import REFINED
 
 
-def count(columns: Columns, protocol: str) -> dict[str, float]:
+def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
     """cIoU, gIoU and Pr@0.5…0.9, percent, of the rows (N,) of one split, protocol and head.
 
     The protocols differ in what was spoken (``flmm.protocols``), so their rows differ and are counted alike:

@@ -4,7 +4,6 @@ Nothing heavy (torch, transformers, mlflow) is imported before a command needs i
 process per job.
 """
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 
 from flmm.cli.context import ArchiveName, BackboneName, BenchmarkName, PartName, SourceName, params_of
-from flmm.device import claim_gpu
+from flmm.device import claim_gpu, use_threads
 from flmm.errors import InputError
 from flmm.files import write_json
 from flmm.params import Params
@@ -20,6 +19,7 @@ from flmm.pipeline import paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.running import step_runs
 from flmm.pipeline.steps import GENERATE, REPORT, TRACK, Graph, Step
+from flmm.tracking.uri import tracking_uri
 
 app = typer.Typer()
 
@@ -170,8 +170,25 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
 
     params = params_of(context)
     with step_runs(params, Step("select", backbone)) as running:
+        use_threads(params.train.threads)
         maps = [_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
         run(params, maps, paths.results(params, backbone, "select"))
+
+
+@app.command()
+def keywords(context: typer.Context, backbone: BackboneName) -> None:
+    """Fit the linear layer that chooses which words of an answer are grounded, and count it."""
+    from flmm.evaluation.keywords import keywords as run
+
+    params = params_of(context)
+    with step_runs(params, Step("keywords", backbone)) as running:
+        claim_gpu(params.extract.device)
+        training, evaluation = (
+            [paths.samples(params, part) for part in running.keys.graph.narratives(training=training)]
+            for training in (True, False)
+        )
+        out = paths.keywords(params, backbone)
+        run(params, backbone, training, evaluation, paths.raw(params), out, running.key)
 
 
 @app.command()
@@ -182,6 +199,7 @@ def evaluate(context: typer.Context, backbone: BackboneName, benchmark: Benchmar
     params = params_of(context)
     with step_runs(params, Step("evaluate", backbone, benchmark)) as running:
         claim_gpu(params.evaluate.device)
+        use_threads(params.train.threads)
         graph = running.keys.graph
         parts = graph.parts_of(benchmark)
         spoken = graph.benchmarks[benchmark].words == "spoken"
@@ -207,8 +225,10 @@ def count(context: typer.Context, backbone: BackboneName) -> None:
 
     params = params_of(context)
     with step_runs(params, Step("count", backbone)) as running:
-        tables = {name: paths.evaluated(params, backbone, name) for name in running.keys.graph.benchmarks}
-        run(params, backbone, tables, paths.results(params, backbone, "count"))
+        graph = running.keys.graph
+        tables = {name: paths.evaluated(params, backbone, name) for name in graph.benchmarks}
+        questions = {part: paths.samples(params, part) for part in graph.asked_parts}
+        run(params, backbone, tables, questions, paths.results(params, backbone, "count"))
 
 
 @app.command()
@@ -240,7 +260,7 @@ def report(
 
     print_table(paths.reports() / "metrics.json")
     typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    store = tracking_uri()
     typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")
 
 

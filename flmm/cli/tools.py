@@ -61,7 +61,9 @@ def stage(
 ) -> None:
     """Make one stage's results by Snakemake: what `dvc repro` calls."""
     from flmm.pipeline.bookkeeping import run_stage
+    from flmm.pipeline.experiment import share_cache
 
+    share_cache()
     run_stage(params_of(context), name, backbone, benchmark)
 
 

@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from flmm.benchmarks import Benchmark, benchmark
-from flmm.benchmarks.base import ANSWERS_EQUAL, Columns
+from flmm.benchmarks.base import ANSWERS_EQUAL, Columns, Ratio
+from flmm.benchmarks.metrics import mean
+from flmm.errors import InputError
+from flmm.evaluation.intervals import image_count, intervals
+from flmm.evaluation.pictures import pictures
 from flmm.evaluation.records import Record
 from flmm.evaluation.tables import ANSWERS, PREDICTIONS
 from flmm.files import read_table, write_json
@@ -18,16 +22,29 @@ from flmm.heads.names import ATTACHED, PLAIN
 from flmm.params import Params
 
 _KEY = ("dataset", "split", "protocol", "head")
-_MASK_COLUMNS = (*_KEY, "iou", "intersection", "area_union", "is_thing", "is_plural", "category")
+_MASK_COLUMNS = (
+    *_KEY,
+    "archive",
+    "image",
+    "iou",
+    "intersection",
+    "area_union",
+    "is_thing",
+    "is_plural",
+    "category",
+)
 _ANSWER_COLUMNS = ("label", "options", "group", "category")
 _ANSWERED_BY = {PLAIN: "answer_plain", ATTACHED: "answer_attached"}
 _TOKENS = ("tokens_plain", "tokens_attached")
 
 
-def count(params: Params, backbone: str, tables: Mapping[str, Path], out: Path) -> None:
+def count(
+    params: Params, backbone: str, tables: Mapping[str, Path], questions: Mapping[str, Path], out: Path
+) -> None:
     """Write ``out/metrics.json``: flat records of every benchmark whose folder of tables is given.
 
-    ``tables``: by benchmark the folder that `evaluate` wrote.
+    ``tables``: by benchmark the folder that `evaluate` wrote. ``questions``: by part (``<dataset>-<split>``) the
+    file of `prepare`, for the benchmarks without masks: it tells which questions are about one picture.
 
     Raises:
         InputError: a table is absent or damaged, or a benchmark is unknown.
@@ -36,22 +53,26 @@ def count(params: Params, backbone: str, tables: Mapping[str, Path], out: Path) 
     for name, folder in tables.items():
         chosen = benchmark(name)
         if chosen.words == "asked":
-            columns = [*_KEY[:2], *_ANSWER_COLUMNS, *_ANSWERED_BY.values(), *_TOKENS]
+            columns = ["question_id", *_KEY[:2], *_ANSWER_COLUMNS, *_ANSWERED_BY.values(), *_TOKENS]
             table = read_table(folder / ANSWERS, columns=columns)
-            records += answer_records(chosen, table, suite=params.suite, backbone=backbone)
+            records += answer_records(
+                chosen, table, _pictures(table, questions), suite=params.suite, backbone=backbone, seed=params.seed
+            )  # fmt: skip
         else:
             table = read_table(folder / PREDICTIONS, columns=list(_MASK_COLUMNS))
             protocols = chosen.counted(params.evaluate.protocols)
-            records += mask_records(chosen, table, suite=params.suite, backbone=backbone, protocols=protocols)
+            records += mask_records(
+                chosen, table, suite=params.suite, backbone=backbone, protocols=protocols, seed=params.seed
+            )
     write_json(out / "metrics.json", [record.model_dump() for record in records])
 
 
 def mask_records(
-    chosen: Benchmark, table: pa.Table, *, suite: str, backbone: str, protocols: Sequence[str]
+    chosen: Benchmark, table: pa.Table, *, suite: str, backbone: str, protocols: Sequence[str], seed: int
 ) -> list[Record]:
     """Records of every (dataset, split, protocol, head) of a predictions table; protocols are never pooled.
 
-    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them.
+    ``protocols``: those to report. Rows of protocol ``both`` count once under each of them. ``seed``: of the intervals.
     """
     columns = {name: table[name].to_numpy(zero_copy_only=False) for name in _MASK_COLUMNS}
     records: list[Record] = []
@@ -60,35 +81,61 @@ def mask_records(
         for name, value in zip(_KEY, (dataset, split, spoken, head), strict=True):
             wanted &= columns[name] == value
         rows = {name: column[wanted] for name, column in columns.items()}
+        images = [f"{archive}/{image}" for archive, image in zip(rows["archive"], rows["image"], strict=True)]
         for protocol in _counted_as(spoken, protocols):
-            values = chosen.count(rows, protocol)
             records += records_of(
-                values, suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split, protocol=protocol
+                chosen.count(rows, protocol), images, seed,
+                suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split, protocol=protocol,
             )  # fmt: skip
     return records
 
 
-def answer_records(chosen: Benchmark, table: pa.Table, *, suite: str, backbone: str) -> list[Record]:
+def answer_records(
+    chosen: Benchmark, table: pa.Table, images: Sequence[str], *, suite: str, backbone: str, seed: int
+) -> list[Record]:
     """Records of every data set and split of an answers table: the plain LMM, and the LMM with the head attached.
 
+    ``images``: the picture of each row. ``seed``: of the intervals.
     ``answers_equal``: share of answers that are the same tokens without and with the head.
     """
     records: list[Record] = []
     rows = table.to_pylist()
     for dataset, split in sorted({(row["dataset"], row["split"]) for row in rows}):
-        mine = [row for row in rows if (row["dataset"], row["split"]) == (dataset, split)]
-        same = sum(row[_TOKENS[0]] == row[_TOKENS[1]] for row in mine)
+        places = [i for i, row in enumerate(rows) if (row["dataset"], row["split"]) == (dataset, split)]
+        mine, shown = [rows[place] for place in places], [images[place] for place in places]
+        same = mean([row[_TOKENS[0]] == row[_TOKENS[1]] for row in mine])
         for head, column in _ANSWERED_BY.items():
             columns = answer_columns(mine, [row[column] for row in mine])
             for protocol in chosen.protocols:
-                values = chosen.count(columns, protocol)
+                numbers = chosen.count(columns, protocol)
                 if head == ATTACHED:
-                    values[ANSWERS_EQUAL.name] = same / len(mine)
+                    numbers[ANSWERS_EQUAL.name] = same
                 records += records_of(
-                    values, suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
+                    numbers, shown, seed, suite=suite, backbone=backbone, head=head, benchmark=dataset, split=split,
                     protocol=protocol,
                 )  # fmt: skip
     return records
+
+
+def _pictures(table: pa.Table, questions: Mapping[str, Path]) -> list[str]:
+    """The picture of each row of an answers table.
+
+    Raises:
+        InputError: a questions file is not given, absent or lacks a question.
+    """
+    rows = table.select(["dataset", "split", "question_id"]).to_pylist()
+    parts = {f"{row['dataset']}-{row['split']}" for row in rows}
+    if unknown := sorted(parts - questions.keys()):
+        raise InputError(f"count: no questions file of {', '.join(unknown)}; run prepare")
+    found = {part: pictures(questions[part]) for part in parts}
+    shown = [found[f"{row['dataset']}-{row['split']}"].get(row["question_id"]) for row in rows]
+    if None in shown:
+        row = rows[shown.index(None)]
+        path = questions[f"{row['dataset']}-{row['split']}"]
+        raise InputError(
+            f"{path}: question {row['question_id']} was answered but is not there; run evaluate again"
+        )
+    return [name for name in shown if name is not None]
 
 
 def answer_columns(rows: Sequence[Mapping[str, object]], answers: Sequence[str]) -> Columns:
@@ -96,9 +143,16 @@ def answer_columns(rows: Sequence[Mapping[str, object]], answers: Sequence[str])
     return {"answer": list(answers)} | {name: [row[name] for row in rows] for name in _ANSWER_COLUMNS}
 
 
-def records_of(values: Mapping[str, float], **place: str) -> list[Record]:
-    """A record for each metric; ``place``: the other fields."""
-    return [Record(metric=metric, value=float(value), **place) for metric, value in values.items()]
+def records_of(numbers: Mapping[str, Ratio], images: Sequence[str], seed: int, **place: str) -> list[Record]:
+    """A record for each metric, with its interval over ``images`` (one per row); ``place``: the other fields."""
+    bounds = intervals(numbers, images, seed)
+    return [
+        Record(
+            metric=metric, value=number.value, low=bounds[metric][0], high=bounds[metric][1],
+            n=int(number.counted.sum()), images=image_count(number, images), **place,
+        )
+        for metric, number in numbers.items()
+    ]  # fmt: skip
 
 
 def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:

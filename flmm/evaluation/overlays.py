@@ -35,11 +35,16 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Chosen:
-    """One phrase to draw: its refined and coarse rows of the predictions table, and why it was chosen."""
+    """One phrase to draw: its refined and coarse rows of the predictions table, and why it was chosen.
+
+    ``rank``: its place among all ``of`` phrases by refined IoU; 1 is the worst.
+    """
 
     refined: dict[str, Any]
     coarse: dict[str, Any]
-    kind: Literal["worst", "typical", "best"]
+    kind: Literal["worst", "median", "best"]
+    rank: int
+    of: int
 
 
 def overlays(
@@ -63,7 +68,7 @@ def overlays(
 
 
 def choose(table: pa.Table, count: int, protocol: str) -> list[Chosen]:
-    """At most ``count`` phrases by refined IoU: a quarter worst, a quarter best, the rest evenly between.
+    """At most ``count`` phrases by refined IoU: a third the worst, a third the best, the rest those around the median.
 
     Deterministic; only rows of ``protocol`` (or of ``both``), and every target at most once.
     """
@@ -72,16 +77,22 @@ def choose(table: pa.Table, count: int, protocol: str) -> list[Chosen]:
     ranked = sorted(
         (row for row in rows if row["head"] == REFINED), key=lambda row: (row["iou"], _place(row))
     )
-    quarter = max(1, count // 4)
+    ranks = {_place(row): rank for rank, row in enumerate(ranked, start=1)}
+    middle = sorted(ranked, key=lambda row: abs(ranks[_place(row)] - (len(ranked) + 1) / 2))
+    ends = -(-count // 3)
     used: set[tuple[str, str]] = set()
-    worst = _take(ranked, quarter if count else 0, used)
-    best = _take(ranked[::-1], min(quarter, max(0, count - quarter)), used)
-    rest = max(0, count - 2 * quarter)
-    starts = np.linspace(0, len(ranked), rest + 2)[1:-1].astype(int)
-    typical = [row for start in starts for row in _take([*ranked[start:], *ranked[:start][::-1]], 1, used)]
-    labelled = [("worst", row) for row in worst] + [("typical", row) for row in typical]
-    labelled += [("best", row) for row in best[::-1]]
-    return [Chosen(row, coarse[_place(row)], kind) for kind, row in labelled]  # type: ignore[arg-type]
+    worst = _take(ranked, ends, used)
+    best = _take(ranked[::-1], min(ends, count - ends), used)
+    median = _take(middle, count - len(worst) - len(best), used)
+    kinds: dict[Literal["worst", "median", "best"], list[dict[str, Any]]]
+    kinds = {"worst": worst, "median": median, "best": best}
+    chosen = [
+        Chosen(row, coarse[_place(row)], kind, ranks[_place(row)], len(ranked))
+        for kind, rows in kinds.items()
+        for row in rows
+    ]
+    order = list(kinds)
+    return sorted(chosen, key=lambda each: (order.index(each.kind), each.rank))
 
 
 def _place(row: dict[str, Any]) -> tuple[str, str, str, int]:
@@ -106,7 +117,7 @@ def write_overlays(
 ) -> list[dict[str, Any]]:
     """Write ``out/*.png`` and ``out/overlays.json``, and remove pictures of an earlier run.
 
-    Each entry: file (relative to ``out``), kind, phrase, sample, dataset, split, protocol, ious (0-1).
+    Each entry: file (relative to ``out``), kind, rank, of, phrase, sample, dataset, split, protocol, ious (0-1).
 
     Raises:
         StepError: a file cannot be written. InputError: a picture cannot be read.
@@ -121,6 +132,8 @@ def write_overlays(
             {
                 "file": name,
                 "kind": chosen.kind,
+                "rank": chosen.rank,
+                "of": chosen.of,
                 "phrase": row["text"],
                 "sample": row["sample_id"],
                 "dataset": row["dataset"],

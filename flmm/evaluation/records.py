@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from flmm.errors import InputError
 from flmm.files import read_json
@@ -16,6 +16,8 @@ class Record(BaseModel):
     """One number. ``benchmark``: the data set, such as refcoco+. ``head``: a name of ``flmm.heads.names``.
 
     ``value``: percent for masks, a fraction for answers, as the benchmark's metrics say (``flmm.benchmarks``).
+    ``low`` and ``high``: its 95 % interval, in the same unit (``flmm.evaluation.intervals``). ``n``: how many phrases
+    or questions it counts, on how many ``images``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -28,6 +30,10 @@ class Record(BaseModel):
     protocol: str
     metric: str
     value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    n: NonNegativeInt
+    images: NonNegativeInt
 
 
 _RECORDS = TypeAdapter(list[Record])
@@ -37,7 +43,8 @@ def read_records(path: Path) -> list[Record]:
     """Read one metrics.json.
 
     Raises:
-        InputError: the file is absent, is not JSON, or holds something else than flat records.
+        InputError: the file is absent, is not JSON, or holds something else than flat records (such as the ones
+        without an interval that earlier versions wrote).
     """
     try:
         return _RECORDS.validate_python(read_json(path))

@@ -10,7 +10,8 @@ from flmm.benchmarks import Benchmark
 from flmm.data.question import Question
 from flmm.errors import InputError
 from flmm.evaluation.count import answer_columns, records_of
-from flmm.evaluation.score import SUITE, Score
+from flmm.evaluation.pictures import picture
+from flmm.evaluation.score import SEED, SUITE, Score
 from flmm.files import write_text
 
 _SHOWN = 3
@@ -81,11 +82,12 @@ def score_answers(
     ]
     said = [texts[question.question_id] or "" for question in questions]
     columns = answer_columns(rows, said)
+    images = [picture(q.archive, q.image, q.image_bytes) for q in questions]
     records = [
         record
         for protocol in benchmark.protocols
         for record in records_of(
-            benchmark.count(columns, protocol),
+            benchmark.count(columns, protocol), images, SEED,
             suite=SUITE, backbone=system, head=system, benchmark=dataset, split=split, protocol=protocol,
         )
     ]  # fmt: skip

@@ -123,8 +123,9 @@ def _chosen(name: str | None, dataset: str, path: Path) -> Benchmark:
 
 
 def _show(found: Score, digits: int) -> None:
-    table = Table("benchmark", "split", "protocol", "metric", "value")
+    table = Table("benchmark", "split", "protocol", "metric", "value", "95 % interval", "n", "images")
     for record in found.records:
-        values = (record.benchmark, record.split, record.protocol, record.metric)
-        table.add_row(*values, f"{record.value:.{digits}f}")
+        names = (record.benchmark, record.split, record.protocol, record.metric)
+        interval = f"{record.low:.{digits}f} to {record.high:.{digits}f}"
+        table.add_row(*names, f"{record.value:.{digits}f}", interval, str(record.n), str(record.images))
     Console().print(table)

@@ -85,7 +85,7 @@ def read_plain(path: Path) -> Any:
             f"{path}: refused, {what} (loading it could run code). If you trust it, keep its weights alone: "
             f"torch.save(torch.load({path.name!r}, weights_only=False)['state_dict'], 'weights.pth')"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
         raise InputError(f"{path}: not a readable checkpoint ({first_line(error)})") from error
 
 

@@ -19,7 +19,7 @@ from flmm.pipeline.steps import GENERATE, Graph, Step
 # Steps that one stage of dvc.yaml runs together.
 STAGES = {"digest": "download", "import": "train"}
 BY_BENCHMARK = frozenset({"evaluate"})
-BY_BACKBONE = ("extract", "train", "select", "count", "overlays")
+BY_BACKBONE = ("extract", "train", "select", "keywords", "count", "overlays")
 
 
 def write_keys(params: Params) -> None:

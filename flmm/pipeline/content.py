@@ -25,6 +25,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "train": ("flmm.training",),
     "import": ("flmm.imported",),
     "select": ("flmm.evaluation.select",),
+    "keywords": ("flmm.evaluation.keywords",),
     "evaluate": ("flmm.evaluation.run",),
     "count": ("flmm.evaluation.count",),
     "overlays": ("flmm.evaluation.overlays",),
@@ -40,7 +41,7 @@ def entries(graph: Graph, step: Step) -> list[str]:
     found = list(ENTRIES[step.name])
     if step.name == "prepare":
         found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
-    if step.name in ("extract", "import") or (
+    if step.name in ("extract", "import", "keywords") or (
         step.name == "evaluate" and benchmark(step.item).words != "spoken"
     ):
         found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
@@ -68,9 +69,14 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
             return {"train.head.upsample": params.train.head.upsample, "backbone": step.backbone,
                     **_model(params, step.backbone, hashes)}  # fmt: skip
         case "select":
-            return {"select": params.select.model_dump()}
+            return {"select": params.select.model_dump(), "train.threads": params.train.threads}
+        case "keywords":
+            return {"keywords": params.keywords.model_dump(), "extract.dtype": params.extract.dtype,
+                    **_model(params, step.backbone, hashes)}  # fmt: skip
         case "evaluate":
             return _of_words(graph, step, hashes)
+        case "count":
+            return {"seed": params.seed}
         case "overlays":
             return {"overlays": params.overlays.model_dump()}
         case "report":
@@ -102,7 +108,8 @@ def _of_attention(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
 
 def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     params, entry = graph.params, benchmark(step.item)
-    found = {"seed": params.seed, "backbone": step.backbone, "benchmark": step.item}
+    found: dict[str, Any] = {"seed": params.seed, "backbone": step.backbone, "benchmark": step.item}
+    found["train.threads"] = params.train.threads
     if entry.words == "spoken":
         return found | {"evaluate.protocols": params.evaluate.protocols}
     # Prompts as they read, not the code that makes them: it lies beside that which counts.

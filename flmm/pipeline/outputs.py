@@ -81,6 +81,8 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             return [folder / name for name in ("head.safetensors", "summary.json")]
         case "select":
             return [folder / "heads.json"]
+        case "keywords":
+            return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
             asked = benchmark(step.item).words == "asked"
             return [
@@ -92,7 +94,10 @@ def _others(graph: Graph, step: Step) -> list[Path]:
         case "overlays":
             return [folder / "overlays.json"]
         case "report":
-            return [folder / "metrics.json", folder / "index.html"]
+            return [
+                folder / name
+                for name in ("metrics.json", "headline.json", "headline.csv", "curves.csv", "index.html")
+            ]
         case "track":
             return [folder / "tracking.json"]
     return []

@@ -77,6 +77,11 @@ def selected(params: Params, backbone: str) -> Path:
     return results(params, backbone, "select") / "heads.json"
 
 
+def keywords(params: Params, backbone: str) -> Path:
+    """Folder of the backbone's keyword selector and its scores."""
+    return results(params, backbone, "keywords")
+
+
 def evaluated(params: Params, backbone: str, benchmark: str) -> Path:
     """Folder of one benchmark's predictions or answers."""
     return results(params, backbone, "evaluate") / benchmark

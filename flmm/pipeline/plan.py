@@ -180,7 +180,8 @@ def _assumptions(params: Params, console: Console) -> None:
         f"{params.evaluate.max_new_tokens} new tokens each (evaluate.max_new_tokens), the weights read once for each "
         f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
         f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop, an upper bound here, where the LMM is not "
-        "run again."
+        "run again. keywords: the narratives that it reads once more (keywords.narratives and "
+        "keywords.evaluation_narratives) are not counted: minutes."
     )
 
 

@@ -76,7 +76,7 @@ def _heads(state: State) -> Iterator[str]:
 def _loads_model(step: Step) -> bool:
     if step.name == "evaluate":
         return benchmark(step.item).words != "spoken"
-    return step.name == "extract"
+    return step.name in ("extract", "keywords")
 
 
 def _devices(state: State) -> Iterator[str]:

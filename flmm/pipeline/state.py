@@ -12,12 +12,14 @@ from pathlib import Path
 
 from flmm.data.download import read_arrived
 from flmm.errors import InputError
+from flmm.files import read_json
 from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.pipeline.hashes import Hashes
 from flmm.pipeline.keys import Keys, is_remote, local_path
 from flmm.pipeline.outputs import outputs, record, recorded, shards_are_there
 from flmm.pipeline.steps import TRACK, VOLATILE, Graph, Step
+from flmm.tracking.uri import tracking_uri
 
 # A file that is newer than any result: Snakemake's one reason to make again what is there (workflow/rules/common.smk).
 CHANGED = Path(".snakemake/changed")
@@ -86,9 +88,19 @@ class State:
         if any(self.is_stale(read) for read in self.graph.reads(step) if self._is_forced_upstream(read)):
             return True
         key = self.keys.key(step)
+        if step == TRACK and not self._is_told():
+            return True
         if step.name == "digest" and not self._tells_its_origin(step.item):
             return True
         return key is None or recorded(self.graph, step) != key or not all(path.is_file() for path in files)
+
+    def _is_told(self) -> bool:
+        """Whether the present MLflow store is the one that was told last."""
+        try:
+            told = read_json(paths.reports() / "tracking.json")
+        except InputError:
+            return False
+        return isinstance(told, dict) and told.get("uri") == tracking_uri()
 
     def _tells_its_origin(self, source: str) -> bool:
         try:

@@ -31,6 +31,8 @@ class Step:
 GENERATE = Step("generate")
 REPORT, TRACK = Step("report"), Step("track")
 
+# The reader whose samples are narratives.
+NARRATIVES = "png"
 # Steps whose files are big and can be made again: nobody asks for them unless a step that runs reads them.
 VOLATILE = frozenset({"generate", "download"})
 
@@ -176,7 +178,7 @@ class Graph:
         found += [Step("embed", item=archive) for archive in self.archives]
         for name in self.params.backbones:
             found += [Step("extract", name, part) for part in self.extracted_parts(name)]
-            found += [self.head(name), *self.selection(name)]
+            found += [self.head(name), *self.selection(name), *self.keywords(name)]
             found += [Step("evaluate", name, item) for item in self.benchmarks]
             found += [Step("count", name), *self.drawn(name)]
         return [*found, REPORT, TRACK]
@@ -193,6 +195,21 @@ class Graph:
         """The choice of localization heads, where there are training phrases and masks to predict."""
         masks = any(entry.words != "asked" for entry in self.benchmarks.values())
         return [Step("select", backbone)] if backbone in self.trained and masks else []
+
+    def narratives(self, *, training: bool) -> list[str]:
+        """The parts whose narratives the keyword selector is fitted on (``training``) or counted on."""
+        evaluated = [part for name in self.benchmarks for part in self.parts_of(name)]
+        datasets_of = self.params.active.datasets
+        return [
+            part
+            for part in (self.training_parts if training else dict.fromkeys(evaluated))
+            if datasets_of[self.place(part)[0]].reader == NARRATIVES
+        ]
+
+    def keywords(self, backbone: str) -> list[Step]:
+        """The keyword selector, where there are narratives to fit it on and narratives that are evaluated."""
+        both = self.narratives(training=True) and self.narratives(training=False)
+        return [Step("keywords", backbone)] if both else []
 
     def drawn(self, backbone: str) -> list[Step]:
         """The pictures of the benchmarks with masks."""
@@ -258,6 +275,10 @@ class Graph:
     def _select(self, step: Step) -> list[Step]:
         return [Step("extract", step.backbone, part) for part in self.training_parts]
 
+    def _keywords(self, step: Step) -> list[Step]:
+        parts = [*self.narratives(training=True), *self.narratives(training=False)]
+        return [*(Step("prepare", item=part) for part in parts), *self._pictures(parts)]
+
     def _evaluate(self, step: Step) -> list[Step]:
         parts, words = self.parts_of(step.item), benchmark(step.item).words
         head = [self.head(step.backbone), *self.segmenter_source()]
@@ -269,7 +290,14 @@ class Graph:
         return asked if words == "asked" else [*asked, *self.selection(step.backbone)]
 
     def _count(self, step: Step) -> list[Step]:
-        return [Step("evaluate", step.backbone, name) for name in self.benchmarks]
+        asked = [Step("prepare", item=part) for part in self.asked_parts]
+        return [*(Step("evaluate", step.backbone, name) for name in self.benchmarks), *asked]
+
+    @cached_property
+    def asked_parts(self) -> list[str]:
+        """The parts of questions without masks; counting asks them which questions are about one picture."""
+        asked = [name for name, entry in self.benchmarks.items() if entry.words == "asked"]
+        return [part for name in asked for part in self.parts_of(name)]
 
     def _overlays(self, step: Step) -> list[Step]:
         return [Step("evaluate", step.backbone, step.item), *self._pictures(self.parts_of(step.item))]
@@ -281,6 +309,7 @@ class Graph:
             for name in self.params.backbones
             for step in (
                 self.head(name),
+                *self.keywords(name),
                 *self._count(Step("count", name)),
                 Step("count", name),
                 *self.drawn(name),

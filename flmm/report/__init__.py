@@ -1,17 +1,21 @@
-"""The report: ``reports/metrics.json`` (flat records) and one self-contained page, ``reports/index.html``."""
+"""The report: flat records, what DVC compares, one self-contained page, and its tables as files beside it."""
 
 from pathlib import Path
 
 from flmm.files import write_json, write_text
 from flmm.params import Params
-from flmm.report.page import render
+from flmm.pipeline import paths
+from flmm.report.charts import read_curves
+from flmm.report.export import FOLDER, write_tables
+from flmm.report.headline import curves_csv, headline, headline_csv
+from flmm.report.page import render, tables
 from flmm.report.records import gather
 
 __all__ = ["build"]
 
 
 def build(params: Params, *, out: Path) -> None:
-    """Gather the records of the params' backbones and write both files into ``out``.
+    """Gather the records of the params' backbones and write all files into ``out``.
 
     What is not there is shown as missing; nothing is made up for it.
 
@@ -19,6 +23,13 @@ def build(params: Params, *, out: Path) -> None:
         InputError: a result file is there but is not what its step writes.
     """
     records, missing = gather(params)
-    page = render(params, records, missing)
+    found = tables(params, records)
+    page = render(params, records, missing, found)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
+    write_json(out / "headline.json", headline(records))
+    write_text(out / "headline.csv", headline_csv(records))
+    files = {name: paths.trained(params, name) / "curves.jsonl" for name in params.backbones}
+    curves = {name: read_curves(path) for name, path in files.items() if path.exists()}
+    write_text(out / "curves.csv", curves_csv(curves))
+    write_tables(found.all, out / FOLDER)
     write_text(out / "index.html", page)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,16 @@ class Provenance:
     backbones: tuple[str, ...]
     segmenter: str
     seed: int
+    made: str
+    trained: tuple[str, ...]
     excludes_evaluation_images: bool
 
 
 def provenance(params: Params, project: Path = Path()) -> Provenance:
-    """The facts of the page's head; the hash covers every value of params.yaml that the run used."""
+    """The facts of the page's head; the hash covers every value of params.yaml that the run used.
+
+    ``made``: the day. ``trained``: per backbone how long its head was trained, and on what.
+    """
     return Provenance(
         suite=params.suite,
         commit=_commit_words(project),
@@ -37,8 +43,25 @@ def provenance(params: Params, project: Path = Path()) -> Provenance:
         backbones=tuple(params.backbones),
         segmenter=params.active.segmenter.name,
         seed=params.seed,
+        made=datetime.now(UTC).date().isoformat(),
+        trained=_times(params),
         excludes_evaluation_images=params.prepare.exclude_evaluation_images,
     )
+
+
+def _times(params: Params) -> tuple[str, ...]:
+    """``name: 3 min on …`` of every head that was trained here; resumed ones tell their last part only."""
+    found = []
+    for backbone in params.backbones:
+        path = paths.trained(params, backbone) / "timing.json"
+        if path.exists() and (timing := read_json(path)).get("hardware"):
+            minutes, seconds = divmod(round(float(timing["seconds"])), 60)
+            resumed = " since its last interruption" if timing.get("resumed_after_step") else ""
+            threads = f", {timing['threads']} threads" if timing.get("device") == "cpu" else ""
+            found.append(
+                f"{backbone}: {minutes} min {seconds:02d} s{resumed} on {timing['hardware']}{threads}"
+            )
+    return tuple(found)
 
 
 def _commit_words(project: Path) -> str:

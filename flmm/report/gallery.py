@@ -1,4 +1,4 @@
-"""The gallery: overlay pictures that `overlays` drew, failures first among equals, embedded into the page."""
+"""The gallery: overlay pictures that `overlays` drew, as many worst as median and best ones, embedded into the page."""
 
 import base64
 import io
@@ -16,18 +16,23 @@ from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report import labels
 
-KINDS = {"worst": "among the worst", "typical": "typical", "best": "among the best"}
+KINDS = {"worst": "worst", "median": "median", "best": "best"}
 _WIDEST = 1120  # pixels; a picture is never shown wider
 _QUALITY = 86
 
 
 class Overlay(BaseModel):
-    """One entry of ``overlays.json`` (``flmm.evaluation.overlays``); ``ious``: fractions per head."""
+    """One entry of ``overlays.json`` (``flmm.evaluation.overlays``); ``ious``: fractions per head.
+
+    ``rank``: of all ``of`` phrases by refined IoU; 1 is the worst.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     file: str
     kind: str
+    rank: int
+    of: int
     phrase: str
     sample: str
     dataset: str
@@ -63,20 +68,22 @@ _OVERLAYS = TypeAdapter(list[Overlay])
 
 
 def gallery(params: Params) -> list[Picture]:
-    """At most ``report.gallery`` pictures, shared evenly by backbones and benchmarks, worst ones included."""
+    """At most ``report.gallery`` pictures, shared evenly by backbones, benchmarks, and worst, median and best ones."""
     groups = []
-    for backbone in params.backbones:
-        for benchmark in params.evaluate.benchmarks:
+    for number, backbone in enumerate(params.backbones):
+        for place, benchmark in enumerate(params.evaluate.benchmarks):
             folder = paths.overlays(params, backbone, benchmark)
             if (folder / "overlays.json").exists():
-                groups.append([(backbone, benchmark, folder, overlay) for overlay in _turns(_read(folder))])
+                # Each begins with another kind, so that few pictures show all three kinds of a benchmark, too.
+                turns = _turns(_read(folder), number + place)
+                groups.append([(backbone, benchmark, folder, overlay) for overlay in turns])
     turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
     chosen = turns[: params.report.gallery]
     order = tuple(KINDS)
     chosen.sort(
         key=lambda e: (
             params.backbones.index(e[0]), params.evaluate.benchmarks.index(e[1]),
-            labels.rank(order, e[3].kind), e[3].refined, e[3].sample, e[3].phrase,
+            labels.rank(order, e[3].kind), e[3].rank, e[3].sample, e[3].phrase,
         )
     )  # fmt: skip
     return [_picture(*entry) for entry in chosen]
@@ -92,10 +99,12 @@ def _read(folder: Path) -> list[Overlay]:
         raise InputError(f"{path}: {where}: {first['msg']}; run overlays again") from error
 
 
-def _turns(overlays: list[Overlay]) -> list[Overlay]:
-    """Overlays in the order worst, typical, best, worst, …: any cut of it keeps failures and successes."""
+def _turns(overlays: list[Overlay], first: int) -> list[Overlay]:
+    """Overlays in the order worst, median, best, worst, … from the ``first``-th kind on."""
     kinds = sorted({overlay.kind for overlay in overlays}, key=lambda kind: labels.rank(tuple(KINDS), kind))
     piles = [[overlay for overlay in overlays if overlay.kind == kind] for kind in kinds]
+    first = first % max(1, len(piles))
+    piles = piles[first:] + piles[:first]
     return [overlay for turn in zip_longest(*piles) for overlay in turn if overlay is not None]
 
 
@@ -107,7 +116,7 @@ def _picture(backbone: str, benchmark: str, folder: Path, overlay: Overlay) -> P
     alt = (
         f"Image, ground truth, coarse mask and refined mask for “{overlay.phrase}”: "
         f"IoU {100 * overlay.coarse:.1f} coarse, {100 * overlay.refined:.1f} refined, "
-        f"{KINDS.get(overlay.kind, overlay.kind)}."
+        f"rank {overlay.rank} of {overlay.of} from the worst."
     )
     return Picture(source, width, height, alt, overlay, backbone, benchmark)
 

@@ -1,5 +1,6 @@
 """The page: everything the report shows, rendered into one HTML file that loads nothing from anywhere."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -10,12 +11,49 @@ from flmm.evaluation.records import Record
 from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
+from flmm.report.export import FOLDER
 from flmm.report.gallery import KINDS, gallery
+from flmm.report.keywords import Words, keywords
+from flmm.report.overview import overview
+from flmm.report.tabulate import Table
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(params: Params, records: list[Record], missing: list[Path]) -> str:
+@dataclass(frozen=True)
+class Tables:
+    """The tables of results: the comparison, masks by protocol, answers, chosen words, every record."""
+
+    overview: Table | None
+    masks: list[Table]
+    answers: Table | None
+    words: Words | None
+    full: list[Table]
+
+    @property
+    def all(self) -> list[Table]:
+        """All of them, in the page's order."""
+        words = self.words.table if self.words else None
+        found = (self.overview, *self.masks, self.answers, words, *self.full)
+        return [each for each in found if each is not None]
+
+
+def tables(params: Params, records: list[Record]) -> Tables:
+    """The tables of results of the params' backbones."""
+    masks = [
+        tabulate.comparison(records, name, params.backbones, params.suite)
+        for name in labels.protocols(records)
+    ]
+    return Tables(
+        overview(records, params.backbones),
+        [table for table in masks if table is not None],
+        tabulate.answers(records, params.backbones),
+        keywords(params),
+        tabulate.full(records),
+    )
+
+
+def render(params: Params, records: list[Record], missing: list[Path], results: Tables) -> str:
     """The HTML text. Every text from data (phrases, names, reasons) is escaped by the template engine."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -28,23 +66,20 @@ def render(params: Params, records: list[Record], missing: list[Path]) -> str:
         if backbone not in {each.backbone for each in imports}  # an imported head has none
     }
     curves = {backbone: charts.read_curves(path) for backbone, path in curve_paths.items() if path.exists()}
-    masks = [
-        tabulate.comparison(records, name, params.backbones, params.suite)
-        for name in labels.protocols(records)
-    ]
     return environment.get_template("index.html.j2").render(
         title=params.report.title,
         version=__version__,
         provenance=facts.provenance(params),
         missing=[str(path) for path in missing]
         + [str(path) for name, path in curve_paths.items() if name not in curves],
-        masks=[table for table in masks if table is not None],
-        answers=tabulate.answers(records, params.backbones),
+        results=results,
+        folder=FOLDER,
         dot_charts=charts.dot_charts(records, params.backbones),
         headlines=labels.headlines(records),
         left_out=facts.left_out(params),
         asked=[each.title for each in benchmarks() if each.words == "asked"],
         checks=facts.checks(params),
+        words=results.words,
         ablation=published.REFINER_ABLATION,
         ablation_source=published.SOURCE,
         line_charts=charts.line_charts(curves),
@@ -55,5 +90,4 @@ def render(params: Params, records: list[Record], missing: list[Path]) -> str:
         kinds=KINDS,
         benchmark_label=labels.benchmark_label,
         data=facts.data(params),
-        full=tabulate.full(records),
     )

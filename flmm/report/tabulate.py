@@ -1,5 +1,6 @@
 """Tables of the page as plain data: rows of already formatted cells, and the template only prints them."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -20,10 +21,18 @@ _CONTROLS = (names.UNTRAINED, names.refined(names.UNTRAINED))
 
 @dataclass(frozen=True)
 class Cell:
-    """One printed value; ``kind`` is a CSS class: ``value``, ``missing`` or ``published``."""
+    """One printed value; ``kind`` is a CSS class: ``value``, ``missing`` or ``published``.
+
+    ``low`` and ``high``: its interval as printed, ``count``: of how many it is; all empty where it has none. ``mark``:
+    ``best`` of its column, ``within`` the best one's interval, or nothing.
+    """
 
     text: str
     kind: str = "value"
+    low: str = ""
+    high: str = ""
+    count: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,11 @@ class Table:
     corner: tuple[str, ...]
     columns: tuple[str, ...]
     groups: tuple[tuple[Row, ...], ...] = field(default=())
+
+    @property
+    def slug(self) -> str:
+        """A file's name for it."""
+        return re.sub(r"[^a-z0-9+]+", "-", self.title.lower()).strip("-") or "table"
 
 
 def comparison(records: Iterable[Record], protocol: str, backbones: list[str], suite: str) -> Table | None:
@@ -187,7 +201,12 @@ def _full_table(benchmark: str, records: list[Record]) -> Table:
     for split, protocol, backbone, head in keys:
         cells = tuple(_cell(values.get((split, protocol, backbone, head, metric))) for metric in metrics)
         kind = "" if labels.is_asked(benchmark) else _row_kind(head)
-        headings = (backbone, f"{split}, {protocol}", labels.head_label(head, benchmark))
+        count = max(
+            r.n
+            for r in records
+            if (r.split, r.protocol, r.backbone, r.head) == (split, protocol, backbone, head)
+        )
+        headings = (backbone, f"{split}, {protocol} (n = {count:,})", labels.head_label(head, benchmark))
         groups.setdefault((backbone, split, protocol), []).append(Row(headings, cells, kind))
     return Table(
         labels.benchmark_label(benchmark),
@@ -218,14 +237,23 @@ def _category_table(benchmark: str, records: list[Record]) -> Table:
 
 
 def _cell(record: Record | None) -> Cell:
-    if record is None:
-        return Cell(MISSING, "missing")
-    return Cell(labels.format_value(record.value, record.metric, record.benchmark))
+    return Cell(MISSING, "missing") if record is None else cell(record)
+
+
+def cell(record: Record, mark: str = "") -> Cell:
+    """A record as a cell with its interval."""
+    value, low, high = (
+        labels.format_value(number, record.metric, record.benchmark)
+        for number in (record.value, record.low, record.high)
+    )
+    return Cell(value, low=low, high=high, count=f"n = {record.n:,} on {record.images:,} images", mark=mark)
 
 
 def _mean(records: list[Record | None]) -> Cell:
     present = [record for record in records if record is not None]
     if len(present) < len(records):  # a mean over some of the splits would be another figure
         return Cell(MISSING, "missing")
+    if len(present) == 1:
+        return cell(present[0])
     mean = sum(r.value for r in present) / len(present)
     return Cell(labels.format_value(mean, present[0].metric, present[0].benchmark))

@@ -21,6 +21,7 @@ RUNS = {
     "extract": ("extract",),
     "embed": ("embed",),
     "train": ("train", "import"),
+    "keywords": ("keywords",),
     "evaluate": ("select", "evaluate", "count", "overlays"),
 }
 # Values of one part or one benchmark, of which a run shows many.
@@ -97,6 +98,7 @@ class Results:
             "head": self.keys.known(self.graph.head(self.backbone)),
             "evaluate": params.evaluate.model_dump(include={"protocols", "max_new_tokens"}),
             "select": params.select.model_dump(),
+            "keywords": params.keywords.model_dump(),
         }
         return sha256_of(made_of)[:16]
 
@@ -108,9 +110,11 @@ def parent(results: Results, reports: Path) -> Content:
     origin = _origin(read_json(paths.trained(params, backbone) / "summary.json"))
     return Content(
         params={**values, "suite": params.suite, "backbone": backbone, **origin},
-        metrics=_scores(params, backbone),
+        metrics=_scores(params, backbone) | _words(results),
         data=_sources(results),
-        artifacts=[reports / "metrics.json", reports / "index.html"],
+        artifacts=[
+            path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()
+        ],
     )
 
 
@@ -120,7 +124,14 @@ def child(results: Results, run: str) -> Content:
     Raises:
         InputError: a result file is missing or damaged (names it).
     """
-    made = {"prepare": _prepare, "extract": _extract, "embed": _embed, "train": _train, "evaluate": _evaluate}
+    made = {
+        "prepare": _prepare,
+        "extract": _extract,
+        "embed": _embed,
+        "train": _train,
+        "keywords": _keywords,
+        "evaluate": _evaluate,
+    }
     shown = made[run](results)
     return Content(results.values(run) | shown.params, shown.metrics, shown.data, shown.artifacts)
 
@@ -167,13 +178,31 @@ def _origin(summary: dict[str, Any]) -> dict[str, str]:
     return {_name(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
 
 
+def _keywords(results: Results) -> Content:
+    read = {part for training in (True, False) for part in results.graph.narratives(training=training)}
+    data = [entry for entry in _parts(results) if entry.name in read]
+    folder = paths.keywords(results.params, results.backbone)
+    return Content(metrics=_words(results), data=data, artifacts=[folder])
+
+
+def _words(results: Results) -> dict[str, list[Point]]:
+    """Precision, recall and F1 of each way to choose words; none where the params ask for no such step."""
+    if not results.graph.keywords(results.backbone):
+        return {}
+    file = paths.keywords(results.params, results.backbone) / "scores.json"
+    return _numbers({"keywords": read_json(file)["scores"]})
+
+
 def _evaluate(results: Results) -> Content:
     params, backbone = results.params, results.backbone
     data = [entry for entry in _parts(results) if entry.context == "evaluation"]
     # What was predicted, what it was counted to, what was drawn, and on which attention heads the baseline works.
     folders = [paths.results(params, backbone, name) for name in ("select", "evaluate", "count", "overlays")]
     present = [folder for folder in folders if folder.exists()]
-    return Content(metrics=_scores(params, backbone), data=data, artifacts=present)
+    scores = _scores(params, backbone)
+    # A score wins where a category is called "low" or "high".
+    metrics = _bounds(params, backbone, list(scores)) | scores
+    return Content(metrics=metrics, data=data, artifacts=present)
 
 
 def curves(lines: list[str]) -> dict[str, list[Point]]:
@@ -194,6 +223,16 @@ def _scores(params: Params, backbone: str) -> dict[str, list[Point]]:
     records = read_records(paths.metrics(params, backbone))
     places = ["/".join((r.benchmark, r.split, r.protocol, r.head, r.metric)) for r in records]
     return {name: [(0, record.value)] for name, record in zip(metric_names(places), records, strict=True)}
+
+
+def _bounds(params: Params, backbone: str, names: list[str]) -> dict[str, list[Point]]:
+    """The interval of each score, beside it: ``<name>/low`` and ``<name>/high``."""
+    records = read_records(paths.metrics(params, backbone))
+    return {
+        f"{name}/{bound}": [(0, value)]
+        for name, record in zip(names, records, strict=True)
+        for bound, value in (("low", record.low), ("high", record.high))
+    }
 
 
 def _sources(results: Results) -> list[Data]:

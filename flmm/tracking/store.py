@@ -16,18 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flmm.errors import StepError, first_line
 from flmm.git import checked_out
+from flmm.tracking.uri import tracking_uri
 
 EXPERIMENT = "f-lmm"
-DEFAULT_URI = "sqlite:///mlflow.db"
 PAGE = 1000
 
 # What a client raises when its store does not answer or refuses.
 STORE_ERRORS = (MlflowException, RequestException, SQLAlchemyError, OSError)
-
-
-def tracking_uri() -> str:
-    """``MLFLOW_TRACKING_URI``, or a SQLite file in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
 
 
 class Store:

@@ -1,5 +1,6 @@
 """Bring MLflow to what the result files say: idempotent, so a dead server or a deleted store loses nothing."""
 
+import os
 import time
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from flmm.params import Params
 from flmm.tracking import contents
 from flmm.tracking.contents import Content, Results
 from flmm.tracking.models import register
-from flmm.tracking.store import STORE_ERRORS, Store, tracking_uri
+from flmm.tracking.store import STORE_ERRORS, Store
+from flmm.tracking.uri import is_the_project_s, tracking_uri
 
 BATCH = 1000  # metrics that MLflow takes at once
 PARAM_BATCH = 100
@@ -20,7 +22,8 @@ PARAM_BATCH = 100
 def track(params: Params, *, reports: Path) -> None:
     """Write one parent run per backbone with one child per step, and ``tracking.json`` with their ids.
 
-    Runs of other configurations of the suite stay, tagged ``current=false``.
+    Runs of other configurations of the suite stay, tagged ``current=false``; so are those of an experiment that DVC
+    runs in a copy of the project.
 
     Raises:
         InputError: a result file is missing or damaged.
@@ -32,7 +35,7 @@ def track(params: Params, *, reports: Path) -> None:
         runs = {backbone: _backbone(store, each, reports) for backbone, each in results.items()}
         ids = {run for entry in runs.values() for run in entry.values()}
         for run in store.current(params.suite):
-            if run.info.run_id not in ids:
+            if is_the_project_s() and run.info.run_id not in ids:
                 store.client.set_tag(run.info.run_id, "current", "false")
                 if run.info.status == "RUNNING":  # a training that was killed and never went on
                     store.client.set_terminated(run.info.run_id, "KILLED")
@@ -49,8 +52,11 @@ def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
     parent = write(store, results, "pipeline", contents.parent(results, reports), parent=None)
     runs = {"pipeline": parent}
     for step in contents.RUNS:
+        if step == "keywords" and not results.steps(step):
+            continue  # no narrative to fit it on
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
-    register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
+    if is_the_project_s():  # a copy's paths would lead nowhere
+        register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
     return runs
 
 
@@ -63,8 +69,10 @@ def identity(results: Results, step: str) -> tuple[str, str, dict[str, str]]:
         "backbone": backbone,
         "step": step,
         "pipeline_key": pipeline,
-        "current": "true",
+        "current": _current(),
     }
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc_experiment"] = experiment
     return f"{pipeline}-{step}", name, tags
 
 
@@ -74,7 +82,7 @@ def write(store: Store, results: Results, step: str, content: Content, *, parent
     run = store.ensure(key, name, tags, parent)
     digest = content.digest()
     if run.data.tags.get("content") == digest:
-        if run.data.tags.get("current") != "true":
+        if is_the_project_s() and run.data.tags.get("current") != "true":
             store.client.set_tag(run.info.run_id, "current", "true")
         return str(run.info.run_id)
     if not _extends(store, run, content):
@@ -82,9 +90,13 @@ def write(store: Store, results: Results, step: str, content: Content, *, parent
         store.client.delete_run(run.info.run_id)
         run = store.ensure(key, name, tags, parent)
     _fill(store, run, content)
-    store.client.log_batch(run.info.run_id, tags=[RunTag("content", digest), RunTag("current", "true")])
+    store.client.log_batch(run.info.run_id, tags=[RunTag("content", digest), RunTag("current", _current())])
     store.client.set_terminated(run.info.run_id, "FINISHED")
     return str(run.info.run_id)
+
+
+def _current() -> str:
+    return str(is_the_project_s()).lower()
 
 
 def _extends(store: Store, run: Run, content: Content) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from flmm.device import hardware, use_threads
 from flmm.errors import InputError
 from flmm.files import write_json, write_text
 from flmm.heads.checkpoint import HeadConfig, save_head
@@ -38,13 +39,15 @@ def train(
 
     ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
     ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record
-    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds.
+    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds, each process
+    with ``train.threads`` threads.
 
     Raises:
         InputError: a manifest, shard, embedding or segmenter cannot be used.
         StepError: the loss is not finite, or the disk is full.
     """
     started = time.perf_counter()
+    use_threads(params.train.threads)
     images = TrainingImages(manifests, embed_manifests, backbone_name)
     segmenter = load_segmenter(params.active.segmenter, raw)
     _check_embeddings(images, segmenter)
@@ -72,6 +75,7 @@ def train(
         write_json(out / "summary.json", _summary(params, key, head, images, records))
         timing = {"seconds": round(time.perf_counter() - started, 2), "steps": len(trainer.plan) - done}
         where = {"device": str(accelerator.device), "processes": accelerator.num_processes}
+        where |= {"hardware": hardware(accelerator.device), "threads": params.train.threads}
         write_json(out / "timing.json", timing | {"resumed_after_step": done} | where)
         kept.remove()
 

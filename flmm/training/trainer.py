@@ -22,6 +22,8 @@ from flmm.training.checkpoints import Checkpoints, Record
 from flmm.training.images import Batch, TrainingImage, TrainingImages, plan, read_ahead, share
 from flmm.training.progress import OnStep, Reporter
 
+# What accelerate calls `train.precision`.
+MIXED = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 LOSSES = ("loss_coarse_bce", "loss_coarse_dice", "loss_refined_bce", "loss_refined_dice")
 
 
@@ -29,13 +31,13 @@ def make_accelerator(settings: Train) -> Accelerator:
     """The processes and devices of this run, as ``accelerate launch`` or the machine gives them.
 
     Raises:
-        InputError: ``fp16`` without a GPU.
+        InputError: ``float16`` without a GPU.
     """
     # Parts of SAM's decoder take no part in the loss (its IoU head), which data parallelism has to be told.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = Accelerator(mixed_precision=settings.precision, kwargs_handlers=[unused])
-    if settings.precision == "fp16" and accelerator.device.type == "cpu":
-        raise InputError("train.precision: fp16 needs a GPU; use 'no' or bf16")
+    accelerator = Accelerator(mixed_precision=MIXED[settings.precision], kwargs_handlers=[unused])
+    if settings.precision == "float16" and accelerator.device.type == "cpu":
+        raise InputError("train.precision: float16 needs a GPU; use float32 or bfloat16")
     return accelerator
 
 

@@ -106,7 +106,7 @@ def test_its_samples_are_predicted_counted_and_shown(toys: Params, tmp_path: Pat
     heads: Any = {"unet": SHIFTED}
     table = predict([Part(*dataset_and_split(manifest.part), manifest)], heads, NoEmbeddings(), protocols)
     write_table(tmp_path / "predictions.parquet", table)
-    count(toys, "shapes-llava", {"toys": tmp_path}, tmp_path)
+    count(toys, "shapes-llava", {"toys": tmp_path}, {}, tmp_path)
     found = {(r.head, r.protocol, r.metric): r.value for r in read_records(tmp_path / "metrics.json")}
     # Moved by 3 of 10 pixels, a box has an IoU of 7 / 13.
     assert found["unet+sam", "standard", "gIoU"] == pytest.approx(100 * 7 / 13)

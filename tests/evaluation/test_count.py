@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flmm.benchmarks import benchmark, benchmarks, names
 from flmm.cache.schema import Manifest
+from flmm.data.question import Question, write_questions
 from flmm.errors import InputError
 from flmm.evaluation.count import answer_columns, answer_records, count
 from flmm.evaluation.engine import Part, predict
@@ -41,6 +42,10 @@ def without_models(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+def question(name: str, image: str = "1.jpg") -> Question:
+    return Question(name, name, "?", "", (), "yes", "", "val2014", image, b"")
+
+
 def answers(**changes: Any) -> list[dict[str, Any]]:
     plain = {
         "question_id": "1", "group": "1", "category": "c", "dataset": "pope", "split": "random", "text": "?",
@@ -56,7 +61,9 @@ def test_counting_and_scoring_load_no_model_library(refcoco: Manifest, tmp_path:
     asked = pa.Table.from_pylist(answers(), schema=ANSWER_SCHEMA)
     write_table(tmp_path / "pope" / "answers.parquet", asked)
     tables = {name: tmp_path / name for name in ("res", "pope")}
-    count(load_params(PROJECT / "params.yaml"), "shapes-llava", tables, tmp_path / "here")
+    write_questions(tmp_path / "pope-random.parquet", [question("1")])
+    questions = {"pope-random": tmp_path / "pope-random.parquet"}
+    count(load_params(PROJECT / "params.yaml"), "shapes-llava", tables, questions, tmp_path / "here")
     without_models(
         """
 from pathlib import Path
@@ -67,7 +74,8 @@ from flmm.pipeline.hashes import Hashes
 import flmm.evaluation.score_cli, flmm.evaluation.overlays, flmm.report
 root = Path(sys.argv[1])
 tables = {name: root / name for name in ("res", "pope")}
-count(load_params(Path("params.yaml")), "shapes-llava", tables, root / "there")
+questions = {"pope-random": root / "pope-random.parquet"}
+count(load_params(Path("params.yaml")), "shapes-llava", tables, questions, root / "there")
 """,
         str(tmp_path),
     )
@@ -108,7 +116,7 @@ def test_every_number_that_is_counted_has_a_name_and_a_unit(refcoco: Manifest, p
         table = predict([Part(dataset, split, manifest)], heads, NoEmbeddings(), params.evaluate.protocols)
         folder = manifest.folder / "out"
         write_table(folder / "predictions.parquet", table)
-        count(params, "b", {name: folder}, folder)
+        count(params, "b", {name: folder}, {}, folder)
         counted = {record.metric for record in read_records(folder / "metrics.json")}
         assert counted == {metric.name for metric in benchmark(name).metrics}
 
@@ -116,7 +124,25 @@ def test_every_number_that_is_counted_has_a_name_and_a_unit(refcoco: Manifest, p
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     params = load_params(PROJECT / "params.yaml")
     with pytest.raises(InputError, match=r"answers\.parquet: no such file"):
-        count(params, "b", {"pope": tmp_path}, tmp_path)
+        count(params, "b", {"pope": tmp_path}, {}, tmp_path)
+
+
+def test_a_picture_counts_once_however_many_questions_it_has(tmp_path: Path) -> None:
+    params = load_params(PROJECT / "params.yaml")
+    rows = [answers(question_id=str(n), answer_plain="yes" if n % 3 else "no")[0] for n in range(12)]
+    write_table(tmp_path / "answers.parquet", pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
+    file = tmp_path / "pope-random.parquet"
+    write_questions(file, [question(str(n), f"{n // 3}.jpg") for n in range(12)])
+    count(params, "b", {"pope": tmp_path}, {"pope-random": file}, tmp_path)
+    found = {r.metric: r for r in read_records(tmp_path / "metrics.json") if r.head == "none"}
+    assert (found["accuracy"].n, found["accuracy"].images) == (12, 4)
+    # Every picture has two right answers of three, so that it does not matter which are drawn.
+    assert found["accuracy"].low == pytest.approx(found["accuracy"].high, abs=1e-6)
+    write_questions(file, [question("0")])
+    with pytest.raises(InputError, match=r"pope-random\.parquet: question 1 was answered but is not there"):
+        count(params, "b", {"pope": tmp_path}, {"pope-random": file}, tmp_path)
+    with pytest.raises(InputError, match="no questions file of pope-random; run prepare"):
+        count(params, "b", {"pope": tmp_path}, {}, tmp_path)
 
 
 @given(st.lists(st.tuples(st.text(max_size=12), st.booleans()), min_size=1, max_size=12))
@@ -130,7 +156,8 @@ def test_whatever_the_categories_are_called_every_question_counts_once(
         )[0]
         for number, (category, right) in enumerate(questions)
     ]  # fmt: skip
-    values = benchmark("mmbench").count(answer_columns(rows, [r["answer_plain"] for r in rows]), "upstream")
+    numbers = benchmark("mmbench").count(answer_columns(rows, [r["answer_plain"] for r in rows]), "upstream")
+    values = {name: number.value for name, number in numbers.items()}
     share = sum(right for _, right in questions) / len(questions)
     assert values["circular_accuracy"] == values["plain_accuracy"] == pytest.approx(share)
     named = {category.strip() for category, _ in questions} - {""}
@@ -138,7 +165,8 @@ def test_whatever_the_categories_are_called_every_question_counts_once(
         f"circular_accuracy/{category}" for category in named
     }
     table = pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA)
-    records = answer_records(benchmark("mmbench"), table, suite="s", backbone="b")
+    pictures = [row["group"] for row in rows]
+    records = answer_records(benchmark("mmbench"), table, pictures, suite="s", backbone="b", seed=7)
     assert json.loads(json.dumps([record.model_dump() for record in records]))
 
 

@@ -96,7 +96,8 @@ class Project:
         return out
 
     def count(self, name: str, folder: Path) -> list[dict[str, Any]]:
-        count(self.params, "shapes-llava", {name: folder}, self.root / "count")
+        questions = {part: samples(self.params, part) for part in Graph(self.params).asked_parts}
+        count(self.params, "shapes-llava", {name: folder}, questions, self.root / "count")
         records: list[dict[str, Any]] = json.loads((self.root / "count" / "metrics.json").read_text())
         return records
 

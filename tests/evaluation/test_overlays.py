@@ -33,9 +33,9 @@ def table(refcoco: Manifest) -> pa.Table:
     return pa.Table.from_pylist(spread, schema=PREDICTION_SCHEMA)
 
 
-def test_worst_best_and_evenly_spread_phrases_are_chosen_each_target_once(table: pa.Table) -> None:
+def test_the_worst_the_best_and_the_median_phrases_are_chosen_each_target_once(table: pa.Table) -> None:
     chosen = choose(table, 8, "standard")
-    assert [each.kind for each in chosen] == ["worst"] * 2 + ["typical"] * 4 + ["best"] * 2
+    assert [each.kind for each in chosen] == ["worst"] * 3 + ["median"] * 2 + ["best"] * 3
     targets = [(each.refined["sample_id"], each.refined["target_id"]) for each in chosen]
     assert len(set(targets)) == len(targets)
     refined = [
@@ -43,6 +43,11 @@ def test_worst_best_and_evenly_spread_phrases_are_chosen_each_target_once(table:
     ]
     assert chosen[0].refined["iou"] == min(row["iou"] for row in refined)
     assert chosen[-1].refined["iou"] == max(row["iou"] for row in refined)
+    ious = sorted(row["iou"] for row in refined)
+    for each in chosen:
+        assert each.of == len(refined) and ious[each.rank - 1] == each.refined["iou"]
+    # Two sentences may name one target, which is drawn once: hence "about" the median.
+    assert all(abs(each.rank - (len(refined) + 1) / 2) <= 3 for each in chosen if each.kind == "median")
     assert chosen == choose(
         table.take(list(range(table.num_rows))[::-1]), 8, "standard"
     )  # whatever the order
@@ -70,7 +75,8 @@ def test_files_and_list_agree_and_old_pictures_go(table: pa.Table, tmp_path: Pat
         Path(entry["file"]).name for entry in entries
     )
     for entry in entries:
-        assert set(entry) == {"file", "kind", "phrase", "sample", "dataset", "split", "protocol", "ious"}
+        places = {"file", "kind", "rank", "of", "phrase", "sample", "dataset", "split", "protocol", "ious"}
+        assert set(entry) == places
         assert set(entry["ious"]) == {"unet", "unet+sam"}
         with Image.open(tmp_path / entry["file"]) as picture:
             assert picture.size == sheet_size(HEIGHT, WIDTH)

@@ -87,7 +87,7 @@ def columns(ious: list[float], unions: list[int], kinds: list[str]) -> dict[str,
 
 def test_reasonseg_counts_an_empty_truth_that_was_left_empty_as_right() -> None:
     scores = reasonseg.count(columns([0.5, 0.0], [100, 0], ["long query", "short query"]), "any")
-    assert scores == {
+    assert {name: score.value for name, score in scores.items()} == {
         "gIoU": 75.0,
         "cIoU": 50.0,
         "gIoU_long": 50.0,
@@ -99,4 +99,4 @@ def test_reasonseg_counts_an_empty_truth_that_was_left_empty_as_right() -> None:
 
 def test_viscot_counts_boxes_from_one_half_on() -> None:
     scores = viscot.count(columns([0.5, 0.49, 0.0, 1.0], [100, 100, 10, 10], ["gqa"] * 4), "any")
-    assert scores["Pr@0.5"] == 50.0 and scores["gIoU"] == 49.75
+    assert scores["Pr@0.5"].value == 50.0 and scores["gIoU"].value == 49.75

@@ -70,7 +70,8 @@ def test_answers_are_counted_as_the_step_counts_ours(tmp_path: Path, name: str) 
         for q, text in zip(QUESTIONS[name], SAID[name], strict=True)
     ]  # fmt: skip
     table = pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA)
-    ours = answer_records(benchmark(name), table, suite="s", backbone="b")
+    pictures = [q.image or q.question_id for q in QUESTIONS[name]]
+    ours = answer_records(benchmark(name), table, pictures, suite="s", backbone="b", seed=7)
     path = lines(tmp_path / "a.jsonl", given_answers(name)[::-1])  # in any order
     assert scored(path, name) == {r.metric: r.value for r in ours if r.head == "none"}
     assert 0 < scored(path, name)[benchmark(name).headline.metric] < 1

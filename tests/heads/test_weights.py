@@ -101,7 +101,7 @@ def test_the_refusal_names_the_class_and_the_remedy(tmp_path: Path) -> None:
         read_weights(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"a head", b"PK\x03\x04 cut short"])
 @pytest.mark.parametrize("name", ["head.pth", "head.safetensors"])
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name

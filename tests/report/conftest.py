@@ -46,7 +46,8 @@ def made_up_records(backbone: str) -> dict[str, list[dict[str, Any]]]:
         value = (101 + number * 3.0) / 10 if folder in ("res", "png") else (101 + number) / 1000
         found[folder].append(
             {"suite": "shapes", "backbone": backbone, "head": head, "benchmark": benchmark, "split": split,
-             "protocol": protocol, "metric": metric, "value": value}
+             "protocol": protocol, "metric": metric, "value": value, "low": value * 0.9, "high": value * 1.07,
+             "n": 1200 + number, "images": 397}
         )  # fmt: skip
 
     for protocol in ("standard", "paper"):
@@ -85,6 +86,12 @@ def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Cal
                     "weights_hash_before": "a" * 64, "weights_hash_after": "a" * 64,
                 }  # fmt: skip
                 write(paths.evaluated(params, backbone, name) / "facts.json", facts)
+            scores = {
+                "linear": {"precision": 91.25, "recall": 81.5, "f1": 86.1},
+                "rule": {"precision": 61.0, "recall": 51.0, "f1": 55.6},
+            }
+            left_out = {"spacy": "spaCy is not installed"}
+            write(paths.keywords(params, backbone) / "scores.json", {"scores": scores, "left_out": left_out})
             write_curves(base / "train" / "curves.jsonl")
             parts = {"mask_head": 500_000, "prompt_encoder": 6_000, "mask_decoder": 61_000, "text": 8_200}
             write(
@@ -102,13 +109,13 @@ def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Cal
 def write_overlays(folder: Path, dataset: str, phrase: str) -> None:
     """Four strips of 1054 x 296 pixels and their list."""
     entries = []
-    for number, kind in enumerate(("worst", "typical", "typical", "best")):
+    for number, kind in enumerate(("worst", "median", "median", "best")):
         picture = Image.new("RGB", (1054, 296), (40 * number, 90, 120))
         folder.mkdir(parents=True, exist_ok=True)
         picture.save(folder / f"{number:02d}-{kind}.png")
         ious = {"unet": 0.1 + 0.2 * number, "unet+sam": 0.15 + 0.2 * number}
         entries.append(
-            {"file": f"{number:02d}-{kind}.png", "kind": kind, "phrase": phrase,
+            {"file": f"{number:02d}-{kind}.png", "kind": kind, "rank": 1 + 133 * number, "of": 400, "phrase": phrase,
              "sample": f"{dataset}-{number}",
              "dataset": dataset, "split": "val", "protocol": "standard", "ious": ious}
         )  # fmt: skip

@@ -67,7 +67,14 @@ def test_every_record_is_a_cell_of_the_page(params: Params, tree: Tree, tmp_path
 
 def test_the_page_loads_nothing_from_anywhere(params: Params, tree: Tree, tmp_path: Path) -> None:
     text, page = build(params, tree, tmp_path)
-    assert page.loads and all(target.startswith(("#", "data:")) for target in page.loads)
+    assert page.loads and all(target.startswith(("#", "data:", "tables/")) for target in page.loads)
+    links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
+    for link in links:  # to places of the page, and to files beside it
+        assert (
+            f'id="{link[1:]}"' in text
+            if (link or "").startswith("#")
+            else (tmp_path / "reports" / (link or "")).is_file()
+        )
     assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     assert "url(" not in text and "@import" not in text
 
@@ -85,7 +92,11 @@ def test_the_published_figures_are_labelled_and_stand_under_the_papers_protocol_
 
 def test_the_facts_of_the_run_are_stated(params: Params, tree: Tree, tmp_path: Path) -> None:
     _, page = build(params, tree, tmp_path)
-    assert page.text.count("holds") >= 4 and "1200 of 1200 answers" in page.text
+    assert (
+        "4 of 4 checks hold" in page.text
+        and page.text.count("holds") >= 4
+        and "1200 of 1200 answers" in page.text
+    )
     assert "target: mask without pixels (3)" in page.text
     assert {"575,200", "9,100"} <= set(page.cells)
     assert page.cells.count("41") == 2 and "37" in page.cells
@@ -125,6 +136,23 @@ def test_a_head_from_elsewhere_has_an_origin_and_no_curves(
         report.build(params, out=tmp_path)
 
 
+def test_which_words_are_grounded_has_a_table_and_reasons(params: Params, tree: Tree, tmp_path: Path) -> None:
+    _, page = build(params, tree, tmp_path)
+    assert {"91.2", "81.5", "86.1", "61.0", "51.0", "55.6"} <= set(page.cells)
+    assert "noun chunks (spaCy): left out, because spaCy is not installed." in page.text
+    assert "Published: F1 82.8 for the keyword selector and 57.8 for spaCy" in page.text
+    path = paths.keywords(params, "shapes-llava") / "scores.json"
+    path.write_text('{"scores": {"linear": 3}}')
+    with pytest.raises(InputError, match=r"scores\.json: not what `flmm keywords` writes"):
+        report.build(params, out=tmp_path)
+    path.unlink()
+    report.build(params, out=tmp_path)
+    assert str(path) in Reader((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    params.evaluate.benchmarks.remove("png")  # the selector is counted on PNG
+    report.build(params, out=tmp_path)
+    assert 'id="words"' not in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
 def test_without_any_result_the_page_says_what_is_missing(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,7 +170,7 @@ def test_a_phrase_cannot_inject_markup(params: Params, tree: Tree, tmp_path: Pat
         params, tree, tmp_path, phrase='<script>alert(1)</script>"><img src=http://evil.example/x>'
     )
     assert "<script" not in text and "evil.example/x>" not in text
-    assert all(target.startswith(("#", "data:")) for target in page.loads)
+    assert all(target.startswith(("#", "data:", "tables/")) for target in page.loads)
 
 
 def test_the_gallery_keeps_to_its_limit_and_shows_failures(
@@ -152,7 +180,9 @@ def test_the_gallery_keeps_to_its_limit_and_shows_failures(
     pictures = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(pictures) == params.report.gallery == 5
     assert all(picture["alt"] and picture["width"] == "1054" for picture in pictures)
-    assert len(re.findall('class="worst"', text)) == 2 and len(re.findall('class="best"', text)) >= 1
+    kinds = [len(re.findall(f'<span class="{kind}"', text)) for kind in ("worst", "median", "best")]
+    assert sum(kinds) == 5 and max(kinds) - min(kinds) <= 1
+    assert "worst: rank 1 of 400" in page.text and "best: rank 400 of 400" in page.text
 
 
 def test_every_table_has_a_caption_and_every_chart_a_description(

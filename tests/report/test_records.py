@@ -18,6 +18,7 @@ from flmm.report.charts import line_charts, nice_ticks, read_curves
 from flmm.report.table import print_table
 
 Tree = Callable[..., Path]
+INTERVAL = ["low", "high", "n", "images"]
 KEYS = ["suite", "backbone", "head", "benchmark", "split", "protocol", "metric", "value"]
 
 
@@ -33,7 +34,9 @@ def test_metrics_json_holds_every_record_sorted_with_exactly_the_agreed_keys(
         for record in json.loads(path.read_text(encoding="utf-8"))
     ]
     assert len(records) == len(written) and all(record in records for record in written)
-    assert all(sorted(record) == sorted(KEYS) and isinstance(record["value"], float) for record in records)
+    assert all(
+        sorted(record) == sorted(KEYS + INTERVAL) and isinstance(record["value"], float) for record in records
+    )
     typed = read_records(tmp_path / "metrics.json")
     assert typed == sort_records(reversed(typed))
 
@@ -63,6 +66,7 @@ def test_a_data_set_that_no_benchmark_lists_is_shown_like_the_one_whose_name_it_
     tmp_path: Path,
 ) -> None:
     place = dict.fromkeys(KEYS[:-1], "x") | {"protocol": "upstream", "metric": "accuracy"}
+    place |= {"low": 0.8, "high": 0.9, "n": 8, "images": 4}
     records = [{**place, "benchmark": name, "value": 0.875} for name in ("pope_medical", "somebodys")]
     (tmp_path / "metrics.json").write_text(json.dumps(records), encoding="utf-8")
     out = io.StringIO()

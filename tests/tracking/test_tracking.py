@@ -67,6 +67,9 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
     records = [_record("refcoco+", "unet+sam", "Pr@0.5", 80.0), _record("pope", "none", "accuracy", 0.9)]
     write_json(paths.metrics(params, BACKBONE), records)
     write_json(paths.selected(params, BACKBONE), {"channels": [1, 2, 3], "phrases": 9})
+    write_json(
+        paths.keywords(params, BACKBONE) / "scores.json", {"scores": {"rule": {"f1": 60.5}}, "left_out": {}}
+    )
     write_text(paths.evaluated(params, BACKBONE, "res") / "predictions.parquet", "table")
     write_text(paths.overlays(params, BACKBONE, "res") / "00-worst.png", "picture")
     write_json(Path("reports/metrics.json"), records)
@@ -78,6 +81,7 @@ def _record(benchmark: str, head: str, metric: str, value: float) -> dict[str, o
     return {
         "suite": "shapes", "backbone": BACKBONE, "head": head, "benchmark": benchmark, "split": "val",
         "protocol": "paper", "metric": metric, "value": value,
+        "low": value * 0.9, "high": value * 1.1, "n": 20, "images": 9,
     }  # fmt: skip
 
 
@@ -88,6 +92,33 @@ def _write_training(params: Params, loss: float = 1.0) -> None:
     write_json(folder / "summary.json", {"trainable_parameters": 7})
     write_json(folder / "timing.json", {"seconds": 1.5})
     write_text(folder / "head.safetensors", "weights")
+
+
+def test_a_category_called_low_is_no_bound(params: Params) -> None:
+    names = ["circular_accuracy", "circular_accuracy/low"]
+    values = [0.5, 0.75]
+    records = [_record("mmbench", "none", name, value) for name, value in zip(names, values, strict=True)]
+    write_json(paths.metrics(params, BACKBONE), records)
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
+    assert run.data.metrics["mmbench/val/paper/none/circular_accuracy/low"] == 0.75
+
+
+def test_intervals_stand_beside_their_numbers_in_the_evaluation_alone(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    metrics = {run.data.tags["step"]: run.data.metrics for run in _runs()}
+    name = "refcoco_/val/paper/unet_sam/Pr_0.5"
+    evaluated = metrics["evaluate"]
+    assert (evaluated[f"{name}/low"], evaluated[name], evaluated[f"{name}/high"]) == pytest.approx(
+        (72.0, 80.0, 88.0)
+    )
+    bounds = [key for key in metrics["pipeline"] if key.endswith(("/low", "/high"))]
+    assert name in metrics["pipeline"] and not bounds
+
+
+def _scores(run: Run) -> dict[str, float]:
+    """A run's metrics without the bounds of their intervals."""
+    return {name: value for name, value in run.data.metrics.items() if not name.endswith(("/low", "/high"))}
 
 
 def _runs() -> list[Run]:
@@ -111,9 +142,14 @@ def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params)
     parent = runs.pop("pipeline").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
     # MLflow refuses + and @ in a name.
-    assert runs["evaluate"].data.metrics == {
+    assert _scores(runs["evaluate"]) == {
         "refcoco_/val/paper/unet_sam/Pr_0.5": 80.0,
         "pope/val/paper/none/accuracy": 0.9,
+    }
+    assert runs["keywords"].data.metrics == {"keywords/rule/f1": 60.5}
+    assert {entry.dataset.name for entry in runs["keywords"].inputs.dataset_inputs} == {
+        "png-train",
+        "png-val",
     }
     assert runs["train"].data.params["train.lr"] == str(params.train.lr)
     assert {entry.dataset.name for entry in runs["train"].inputs.dataset_inputs} == {
@@ -163,7 +199,7 @@ def test_a_category_may_have_any_name(params: Params) -> None:
     )
     track(params, reports=Path("reports"))
     (run,) = [run for run in _runs() if run.data.tags["step"] == "evaluate"]
-    assert sorted(run.data.metrics.values()) == list(map(float, range(len(names))))
+    assert sorted(_scores(run).values()) == list(map(float, range(len(names))))
 
 
 @given(st.lists(st.text(max_size=300), unique=True, max_size=8))

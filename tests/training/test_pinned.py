@@ -206,7 +206,7 @@ def test_five_steps_are_the_method_s(
 ) -> None:
     manifest, embeddings, sam = training_set
     values = {"lr": LEARNING_RATE, "weight_decay": DECAY, "warmup": WARMUP, "targets": targets}
-    params = make_params(sam, batch_size=3, epochs=STEPS, precision="no", **values)
+    params = make_params(sam, batch_size=3, epochs=STEPS, precision="float32", **values)
     checkpoints = tmp_path / "checkpoints"
     train(
         params, BACKBONE, [manifest], [embeddings], tmp_path, key=KEY, checkpoints=checkpoints, raw=tmp_path

@@ -19,25 +19,29 @@ from .test_train import RESULTS, assert_same_results
 pytestmark = pytest.mark.pipeline
 
 SCRIPT = """
+import os
 import sys
 from pathlib import Path
+import torch
 from flmm.training import train
 from tests.training.synthetic import BACKBONE, KEY, make_params
 manifest, embeddings, sam, out = map(Path, sys.argv[1:])
-params = make_params(sam, epochs=8, checkpoint_every=3, lr=1.0e-4)
+threads = int(os.environ.get("TRAIN_THREADS", "1"))
+params = make_params(sam, epochs=8, checkpoint_every=3, lr=1.0e-4, threads=threads)
 checkpoints = out / "checkpoints"
 train(params, BACKBONE, [manifest], [embeddings], out, key=KEY, checkpoints=checkpoints, raw=out)
+assert torch.get_num_threads() == threads
 """
 STEPS = 24
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
 Set = tuple[Path, Path, Path]
 
 
-def start(training_set: Set, out: Path, *launcher: str) -> subprocess.Popen[bytes]:
+def start(training_set: Set, out: Path, *launcher: str, **environment: str) -> subprocess.Popen[bytes]:
     script = out.parent / "training_script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, *launcher, str(script), *map(str, training_set), str(out)]
-    return subprocess.Popen(command, env=ENVIRONMENT, cwd=PROJECT, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, env=ENVIRONMENT | environment, cwd=PROJECT, stderr=subprocess.PIPE)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
@@ -62,6 +66,16 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bytes(training_set: S
     finish(start(training_set, tmp_path / "killed"))
     assert_same_results(tmp_path / "whole", tmp_path / "killed")
     assert not (tmp_path / "killed" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_environments_threads_do_not_matter(training_set: Set, tmp_path: Path, threads: int) -> None:
+    """Only ``train.threads`` does: so the same numbers are added in the same order."""
+    for said in ("1", "2"):
+        finish(start(training_set, tmp_path / said, OMP_NUM_THREADS=said, TRAIN_THREADS=str(threads)))
+        timing = json.loads((tmp_path / said / "timing.json").read_text())
+        assert timing["threads"] == threads and timing["hardware"]
+    assert_same_results(tmp_path / "1", tmp_path / "2")
 
 
 def test_two_processes_learn_what_one_learns(training_set: Set, tmp_path: Path) -> None:

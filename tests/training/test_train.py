@@ -224,15 +224,15 @@ def test_embeddings_of_another_segmenter_are_refused(training_set: Set, tmp_path
         train_into(tmp_path / "out", make_params(sam), BACKBONE, manifest, embeddings)
 
 
-def test_fp16_without_a_gpu_is_an_input_error(run: Run, tmp_path: Path) -> None:
+def test_float16_without_a_gpu_is_an_input_error(run: Run, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match="fp16 needs a GPU"):
-        run(tmp_path, precision="fp16")
+    with pytest.raises(InputError, match="float16 needs a GPU"):
+        run(tmp_path, precision="float16")
 
 
 def test_bfloat16_trains(run: Run, tmp_path: Path) -> None:
-    run(tmp_path, precision="bf16")
+    run(tmp_path, precision="bfloat16")
     assert len(curves(tmp_path)) == 6
 
 

@@ -4,23 +4,25 @@ import hashlib
 import json
 from pathlib import Path
 
-from flmm.files import write_json, write_text
+from flmm.files import write_json
 from flmm.params import Params
 from flmm.pipeline import paths
+from flmm.pipeline.bookkeeping import CACHES, stage_of
 from flmm.pipeline.keys import Keys, record_of
 from flmm.pipeline.outputs import outputs, record
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.steps import TRACK, Graph, Step
+from flmm.tracking.uri import tracking_uri
 
 # What the fake servers hold: bytes by address. A local file holds its own.
 Served = dict[str, bytes]
 ARRIVING = ("generate", "download", "digest")
 
 
-def run(params: Params, served: Served) -> list[Step]:
-    """One call of Snakemake: everything that has to run, in order; returns what ran."""
+def run(params: Params, served: Served, stage: str = "") -> list[Step]:
+    """One call of Snakemake: everything that has to run (of one stage of dvc.yaml), in order; returns what ran."""
     state = State(params)
-    ran = _ordered(state)
+    ran = _ordered(state, stage)
     hashes = state.keys.hashes
     arriving = [step for step in ran if step.name in ARRIVING]
     for step in arriving:
@@ -33,18 +35,21 @@ def run(params: Params, served: Served) -> list[Step]:
     return ran
 
 
-def _ordered(state: State) -> list[Step]:
+def _ordered(state: State, stage: str) -> list[Step]:
     done: list[Step] = []
 
     def visit(step: Step) -> None:
         if step in done or step not in state.running:
             return
+        if stage not in ("", stage_of(step)) and step.name not in CACHES:
+            return  # another stage's
         for read in state.graph.reads(step):
             visit(read)
         done.append(step)
 
     for step in sorted(state.running):
-        visit(step)
+        if stage in ("", stage_of(step)):
+            visit(step)
     return done
 
 
@@ -64,7 +69,9 @@ def _do(keys: Keys, step: Step) -> None:
     graph = keys.graph
     made_of = [keys.own(step), *(_content(graph, read) for read in graph.reads(step))]
     for path in outputs(graph, step)[1:]:
-        write_text(path, f"{path.name} of {hashlib.sha256(repr(made_of).encode()).hexdigest()}\n")
+        digest = hashlib.sha256(repr(made_of).encode()).hexdigest()
+        told = {"uri": tracking_uri()} if step == TRACK else {}
+        write_json(path, {path.name: digest, "number": int(digest[:4], 16), **told})  # a metric, for DVC
     key = keys.known(step)
     if step.name == "extract":
         _shard(paths.extract_shards(step.backbone, key, step.item))

@@ -5,8 +5,8 @@ import re
 from tests.workflow.conftest import Project
 
 RULES = {
-    "generate", "download", "digest", "prepare", "extract", "embed", "train", "select", "evaluate", "count", "overlays",
-    "report", "track",
+    "generate", "download", "digest", "prepare", "extract", "embed", "train", "select", "keywords", "evaluate", "count",
+    "overlays", "report", "track",
 }  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def test_an_unknown_key_is_named(project: Project) -> None:
 def test_one_benchmark_needs_its_own_files_only(project: Project) -> None:
     project.set("evaluate", "benchmarks", value=["res"])
     found = planned(project)
+    assert "keywords" not in found  # it is counted on PNG's val
     # RefCOCO and PNG for training, with the evaluation splits whose photographs training leaves out.
     assert (found["download"], found["prepare"], found["extract"], found["embed"]) == (6, 6, 5, 2)
     project.set("evaluate", "benchmarks", value=["mmbench"])
@@ -43,6 +44,7 @@ def test_a_published_head_needs_no_training_part(project: Project) -> None:
     found = planned(project)
     assert "train" not in found
     assert "select" not in found
+    assert "keywords" not in found
     assert (found["import_head"], found["extract"]) == (1, 4)
 
 

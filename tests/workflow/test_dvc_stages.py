@@ -56,7 +56,12 @@ def test_the_stages_are_those_of_dvc(project: Project) -> None:
 def test_a_key_changes_with_its_params_and_with_nothing_else() -> None:
     params = load_params(REPOSITORY / "params.yaml")
     assert changed(params, with_values(params, "train", weight_decay=0.5)) == {"train"}
-    assert changed(params, with_values(params, "extract", dtype="bfloat16")) == {"extract", "evaluate"}
+    assert changed(params, with_values(params, "extract", dtype="bfloat16")) == {
+        "extract",
+        "keywords",
+        "evaluate",
+    }
+    assert changed(params, with_values(params, "keywords", threshold=0.5)) == {"keywords"}
     assert changed(params, with_values(params, "report", title="x")) == {"report"}
     assert changed(params, with_values(params, "train", workers=3)) == set()
 

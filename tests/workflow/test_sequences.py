@@ -34,6 +34,7 @@ VALUES = [
     (("suites", "shapes", "train", "lr"), (0.001, 0.002)),
     (("train", "workers"), (0, 1)),
     (("select", "heads"), (2, 3)),
+    (("keywords", "threshold"), (0.3, 0.5)),
     (("evaluate", "protocols"), (["paper"], ["standard"], ["paper", "standard"])),
     (("evaluate", "max_new_tokens"), (8, 16)),
     (("evaluate", "benchmarks"), (BENCHMARKS, ["res"], ["pope", "mmbench"], ["png", "viscot"])),

@@ -67,10 +67,9 @@ def state():
 
 
 # A GPU does one heavy job at a time. Without one, several jobs of one thread each get through more than one job of
-# several (docs/workflow.md); trainings are few and long, so that they share all cores.
+# several (docs/workflow.md). What trains, selects or evaluates has its threads from params.yaml: they decide results.
 GPU = int(shutil.which("nvidia-smi") is not None)
 THREADS = 4 if GPU else 1
-TRAIN_THREADS = 4 if GPU else max(1, (os.cpu_count() or 1) // len(P.backbones))
 
 
 def names(values):

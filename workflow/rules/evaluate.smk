@@ -9,7 +9,7 @@ rule evaluate:
         "results/{suite}/{backbone}/evaluate/{benchmark}/key.json",
     log:
         "logs/{suite}/{backbone}/evaluate/{benchmark}.log",
-    threads: THREADS
+    threads: P.train.threads
     resources:
         gpu=GPU,
     shell:

@@ -12,6 +12,9 @@ rule report:
     output:
         "reports/key.json",
         "reports/metrics.json",
+        "reports/headline.json",
+        "reports/headline.csv",
+        "reports/curves.csv",
         "reports/index.html",
     log:
         "logs/report.log",

@@ -1,5 +1,5 @@
 # train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
-# the baseline's attention heads
+# the baseline's attention heads · keywords: which words of an answer are grounded
 
 
 rule train:
@@ -17,7 +17,7 @@ rule train:
         backbone=names(GRAPH.trained),
     # The longest jobs come first: what is left when they are done is short and fills all cores.
     priority: 1
-    threads: TRAIN_THREADS
+    threads: P.train.threads
     resources:
         gpu=GPU,
     shell:
@@ -47,5 +47,22 @@ rule select:
         "results/{suite}/{backbone}/select/heads.json",
     log:
         "logs/{suite}/{backbone}/select.log",
+    threads: P.train.threads
     shell:
         "flmm select --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+
+
+rule keywords:
+    input:
+        reads("keywords"),
+    output:
+        "results/{suite}/{backbone}/keywords/key.json",
+        "results/{suite}/{backbone}/keywords/keywords.safetensors",
+        "results/{suite}/{backbone}/keywords/scores.json",
+    log:
+        "logs/{suite}/{backbone}/keywords.log",
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm keywords --backbone {wildcards.backbone:q} 2>&1 | tee {log}"

@@ -1,0 +1,66 @@
+"""How sure a number is: the interval that bootstrap draws of whole images give.
+
+Phrases of one image, questions about it and the rotations of a question are not independent; so an image is drawn or
+not with all its rows. The draws depend on the seed and the number of images alone: heads and backbones are compared on
+the same ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from flmm.benchmarks.base import Ratio
+
+DRAWS = 1000
+LEVEL = 0.95
+_DIGITS = 6  # of the bounds: what is beyond depends on the order in which a machine adds
+
+
+@lru_cache(maxsize=8)
+def draws(images: int, seed: int) -> np.ndarray:
+    """How often each draw takes each image: (DRAWS, images), every row sums to ``images``."""
+    generator = np.random.default_rng([seed, images])
+    taken = generator.integers(0, images, size=(DRAWS, images))
+    taken += images * np.arange(DRAWS)[:, None]
+    counts = np.bincount(taken.ravel(), minlength=DRAWS * images)
+    return counts.reshape(DRAWS, images).astype(float)
+
+
+def intervals(
+    numbers: Mapping[str, Ratio], images: Sequence[str], seed: int
+) -> dict[str, tuple[float, float]]:
+    """By name the bounds within which 95 % of the draws lie, in the number's own unit; they enclose the number.
+
+    ``images``: of which image each row (N,) is. A draw in which a number has nothing to divide by is left out.
+    """
+    if not numbers:
+        return {}
+    _, place = np.unique(np.asarray(images, dtype=str), return_inverse=True)
+    count = int(place.max()) + 1
+    sums = [
+        np.bincount(place, weights=np.where(number.counted, part, 0.0), minlength=count)
+        for number in numbers.values()
+        for part in (number.over, number.under)
+    ]
+    # (DRAWS, images) x (images, 2 M): every sum of every draw at once.
+    drawn = draws(count, seed) @ np.stack(sums, axis=1)
+    found = {}
+    for index, (name, number) in enumerate(numbers.items()):
+        over, under = drawn[:, 2 * index], drawn[:, 2 * index + 1]
+        found[name] = _bounds(number, number.scale * over[under > 0] / under[under > 0])
+    return found
+
+
+def _bounds(number: Ratio, values: np.ndarray) -> tuple[float, float]:
+    value = number.value
+    if not len(values):
+        return value, value
+    outside = (1 - LEVEL) / 2
+    low, high = (round(float(bound), _DIGITS) for bound in np.quantile(values, [outside, 1 - outside]))
+    return min(low, value), max(high, value)
+
+
+def image_count(number: Ratio, images: Sequence[str]) -> int:
+    """How many images the number is about."""
+    return len(np.unique(np.asarray(images, dtype=str)[number.counted]))

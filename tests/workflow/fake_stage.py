@@ -1,0 +1,22 @@
+"""``flmm keys``, ``stage`` and ``track`` with steps that do no work (``fake``), but for MLflow, which gets its run."""
+
+import sys
+
+from flmm.params import load_params
+from flmm.pipeline.bookkeeping import write_keys
+from flmm.pipeline.experiment import share_cache
+from flmm.pipeline.keys import Keys
+from flmm.pipeline.steps import TRACK, Graph
+from tests.workflow.fake import run
+
+if __name__ == "__main__":
+    params = load_params()
+    share_cache()
+    if sys.argv[1] == "keys":
+        write_keys(params)
+    else:
+        run(params, {}, sys.argv[-1] if sys.argv[1] == "track" else sys.argv[2])
+    if "track" in sys.argv:
+        from flmm.tracking.store import Store
+
+        Store.connect().ensure(Keys(Graph(params)).known(TRACK), "fake", {"lr": str(params.train.lr)})
