@@ -186,7 +186,7 @@ class TransformersBackbone(Backbone):
         self.model(**encoded.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return encoded, cache
 
-    def _continue(self, packed: Packed, encoded: Prompt, cache: DynamicCache) -> Sequence[torch.Tensor]:
+    def _continue(self, packed: Packed, encoded: Prompt, cache: DynamicCache) -> tuple[torch.Tensor, ...]:
         """The hidden states (1, T, D) of the answers' tokens: the embeddings', then each layer's."""
         output = self.model(
             input_ids=packed.tokens,
@@ -196,7 +196,7 @@ class TransformersBackbone(Backbone):
             output_hidden_states=True,
             logits_to_keep=1,
         )
-        hidden: Sequence[torch.Tensor] = output.hidden_states
+        hidden: tuple[torch.Tensor, ...] = output.hidden_states
         return hidden
 
     @torch.no_grad()
