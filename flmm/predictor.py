@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from flmm.keywords import KeywordSelector
 from flmm.params import BackboneEntry
 from flmm.phrases import Span, phrase_spans, tokens_of
 from flmm.protocols import GROUNDING_PROMPT, SEPARATOR, Answer, Piece
+
+if TYPE_CHECKING:
+    from flmm.conversation import Conversation
 
 Picture = Image.Image | str | Path
 
@@ -130,7 +133,7 @@ class Grounder:
             StepError: the masks are not finite.
         """
         picture, texts, inputs = self.look(image, phrases)
-        return self._grounded(picture, texts, inputs)
+        return self.grounded(picture, texts, self.masks(picture, inputs))
 
     def look(
         self, image: Picture, phrases: Sequence[str]
@@ -141,7 +144,7 @@ class Grounder:
             InputError: as ``ground``.
         """
         texts = _checked(phrases)
-        picture = _picture(image)
+        picture = read_picture(image)
         spoken = [
             Answer(f"phrase {number}", (Piece(text, 0), SEPARATOR))
             for number, text in enumerate(texts, start=1)
@@ -149,6 +152,16 @@ class Grounder:
         seen = self.backbone.observe(picture, spoken, GROUNDING_PROMPT)
         size = (picture.height, picture.width)
         return picture, texts, [observation.head_input(size) for observation in seen]
+
+    def converse(self, image: Picture) -> "Conversation":
+        """A conversation of several turns about one picture (``flmm.conversation``).
+
+        Raises:
+            InputError: not a picture; a backbone that answers one question at a time.
+        """
+        from flmm.conversation import Conversation
+
+        return Conversation(self, read_picture(image))
 
     def answer(self, image: Picture, question: str, *, max_new_tokens: int = 64) -> Answered:
         """Answer a question, greedily, and ground the phrases of the answer.
@@ -164,11 +177,13 @@ class Grounder:
         """
         if not isinstance(question, str) or not question.strip():
             raise InputError("question: expected a text that asks something")
-        picture = _picture(image)
+        picture = read_picture(image)
         said = self.backbone.generate(picture, question, max_new_tokens=max_new_tokens, tap=True)
         text = self.backbone.decode(said.tokens)
         ends = [len(self.backbone.decode(said.tokens[: count + 1])) for count in range(len(said.tokens))]
-        return self._answered(picture, text, ends, said.observation)
+        spans, inputs = self.phrases_of(text, ends, said.observation, (picture.height, picture.width))
+        outputs = self.masks(picture, inputs)
+        return Answered(text, spans, self.grounded(picture, tuple(text[a:b] for a, b in spans), outputs))
 
     @torch.inference_mode()
     def masks(self, image: Image.Image, said: Sequence[HeadInput]) -> list[HeadOutput]:
@@ -179,19 +194,21 @@ class Grounder:
             for output in self.head(some, [self._embedding(image)] * len(some))
         ]
 
-    def _answered(
-        self, picture: Image.Image, text: str, ends: Sequence[int], observation: Observation | None
-    ) -> Answered:
-        """``ends``: where in the text each token ends."""
+    def phrases_of(
+        self, text: str, ends: Sequence[int], observation: Observation | None, size: tuple[int, int]
+    ) -> tuple[tuple[Span, ...], list[HeadInput]]:
+        """The phrases of an answer whose tokens were read, and a head's input of each.
+
+        ``ends``: where in the text each token ends. ``size``: of the picture, height and width.
+        """
         read = len(observation.texts) if observation else 0
         spans, inputs = [], []
         for start, end in self.phrases(text, ends, observation):
             tokens = tokens_of((start, end), ends)
             if observation is not None and tokens and tokens[-1] < read:
                 spans.append((start, end))
-                inputs.append(observation.joined(tokens).head_input((picture.height, picture.width)))
-        grounded = self._grounded(picture, tuple(text[start:end] for start, end in spans), inputs)
-        return Answered(text, tuple(spans), grounded)
+                inputs.append(observation.joined(tokens).head_input(size))
+        return tuple(spans), inputs
 
     def phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
         """Which words of an answer are grounded; ``ends``: where in the text each token ends."""
@@ -199,11 +216,14 @@ class Grounder:
             return phrase_spans(text)
         return self.keywords.spans(text, ends, torch.cat([states[-1] for states in observation.hidden]))
 
-    def _grounded(
-        self, picture: Image.Image, texts: tuple[str, ...], inputs: Sequence[HeadInput]
-    ) -> Grounded:
+    @staticmethod
+    def grounded(picture: Image.Image, texts: tuple[str, ...], outputs: Sequence[HeadOutput]) -> Grounded:
+        """The masks of phrases, from a head's logits of each.
+
+        Raises:
+            StepError: they are not finite.
+        """
         size = (picture.height, picture.width)
-        outputs = self.masks(picture, inputs)
         if not outputs:
             nothing = np.zeros((0, *size), dtype=bool)
             return Grounded(texts, nothing, nothing, np.zeros((0, 4), np.int64), np.zeros(0, np.float32))
@@ -243,7 +263,12 @@ def _checked(phrases: Sequence[str]) -> tuple[str, ...]:
     return texts
 
 
-def _picture(image: Picture) -> Image.Image:
+def read_picture(image: Picture) -> Image.Image:
+    """A picture in RGB: a path, whose EXIF orientation is followed, or a PIL image, which is taken as it is.
+
+    Raises:
+        InputError: not a picture, or one with too many pixels.
+    """
     if isinstance(image, Image.Image):
         try:
             image.load()  # a file that was only opened is read, and its damage found, here

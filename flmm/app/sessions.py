@@ -12,7 +12,7 @@ from PIL import Image
 
 from flmm.app.models import Models
 from flmm.app.shown import Shown, shown
-from flmm.app.talk import Talk
+from flmm.conversation import Conversation
 from flmm.errors import InputError
 
 SESSIONS = 8  # conversations that are kept; beyond that the one that was silent longest is forgotten
@@ -28,7 +28,7 @@ class Session:
 
     model: str
     picture: Image.Image | None = None
-    talk: Talk | None = None  # begins with the first question
+    talk: Conversation | None = None  # begins with the first question
     turns: list[Shown] = field(default_factory=list)
 
     def begin(self, picture: Image.Image | None, model: str | None = None) -> None:
@@ -77,14 +77,14 @@ class Session:
             raise InputError("The picture was changed while the question waited; ask again.")
         grounder = models.get(self.model)
         if self.talk is None:
-            self.talk = Talk(grounder, picture)
+            self.talk = grounder.converse(picture)
         talk, text = self.talk, ""
         for piece in talk.ask(question, max_new_tokens=ANSWER_TOKENS):
             text += piece
             yield text
-        if self.talk is talk and talk.last is not None:
-            self.turns.append(shown(question, talk.last, grounder.backbone.layers))
-            talk.last = None  # its hidden states and full probabilities are much larger than what is kept
+        turn = talk.turns.pop()  # its hidden states and logits are much larger than what is kept
+        if self.talk is talk:
+            self.turns.append(shown(turn, grounder.backbone.layers))
 
 
 class Sessions:

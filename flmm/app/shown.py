@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from flmm.app.maps import Heads, blend_map, data_uri, heads_of
-from flmm.app.talk import Reply
+from flmm.conversation import Turn
 
 # Apart in hue and in brightness, readable under dark text when faint.
 COLOURS = (
@@ -67,21 +67,22 @@ def stage(picture: Image.Image | None, turns: list[Shown]) -> dict[str, Any]:
     return {"picture": data_uri(picture) if picture else "", "turns": [turn.stage() for turn in turns]}
 
 
-def shown(question: str, reply: Reply, layers: int) -> Shown:
-    """What the page keeps of an answer; ``layers`` of the model."""
-    phrases = []
-    for number, said in enumerate(reply.phrases):
-        mask = said.refined > 0.5
+def shown(turn: Turn, layers: int) -> Shown:
+    """What the page keeps of a turn; ``layers`` of the model."""
+    answered, phrases = turn.answered, []
+    for number, (start, end) in enumerate(answered.spans):
+        mask = answered.grounded.masks[number].copy()  # not a view of all masks
+        coarse, refined = (each[0].cpu().numpy() for each in turn.outputs[number].probabilities(mask.shape))
         phrases.append(
             Phrase(
-                said.start,
-                said.end,
-                reply.text[said.start : said.end],
-                float(said.refined[mask].mean()) if mask.any() else 0.0,
+                start,
+                end,
+                answered.text[start:end],
+                float(answered.grounded.scores[number]),
                 mask,
-                data_uri(blend_map(said.coarse, said.refined)),
-                heads_of(said.seen.attention, said.seen.grids, mask, layers),
+                data_uri(blend_map(coarse, refined)),
+                heads_of(turn.seen[number].attention, turn.seen[number].grids, mask, layers),
                 COLOURS[number % len(COLOURS)],
             )
         )
-    return Shown(question, reply.text, tuple(phrases))
+    return Shown(turn.question, answered.text, tuple(phrases))

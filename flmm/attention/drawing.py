@@ -14,7 +14,7 @@ from flmm.attention.clusters import Cluster
 from flmm.attention.phrases import PhraseMaps
 
 ROWS = COLUMNS = 12  # of the largest grid of maps that can still be read
-_CELL, _BIG, _GAP, _CAPTION, _TOP = 1.1, 2.2, 0.12, 0.24, 0.75  # inches
+_CELL, _BIG, _GAP, _CAPTION, _TOP = 1.1, 2.2, 0.12, 0.24, 0.95  # inches
 _MARK = "#d4006a"
 
 

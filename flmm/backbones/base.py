@@ -8,12 +8,16 @@ Legend: P phrases, C channels = layers x heads, h w grid, T tokens of a phrase, 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from flmm.data.geometry import View
 from flmm.protocols import Answer
+
+if TYPE_CHECKING:
+    from flmm.backbones.dialogue import Dialogue
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,10 @@ class Backbone(ABC):
 
         The tokens do not depend on ``tap``.
         """
+
+    @abstractmethod
+    def converse(self, image: Image.Image) -> "Dialogue":
+        """A conversation of several turns about one picture, spoken as by ``generate`` with ``tap``."""
 
     @abstractmethod
     def decode(self, tokens: Sequence[int]) -> str:

@@ -19,6 +19,10 @@ class DeepseekVL(TransformersBackbone):
 
     model_types = frozenset({"deepseek_vl"})
 
+    def turn(self, text: str) -> str:
+        """A later question, in the same template."""
+        return f"User: {text}\n\nAssistant:"
+
     def encode(self, image: Image.Image, text: str) -> Prompt:
         vision = self.model.config.vision_config
         canvas, view = self.canvas(image)

@@ -151,6 +151,9 @@ class HPT(Llava):
         template = _SPEECH[self.model.config.speech].template
         return template.replace("{input}", f"{self.processor.image_token}\n{text}")
 
+    def turn(self, text: str) -> str:
+        return _SPEECH[self.model.config.speech].template.replace("{input}", text)
+
 
 def enlarged(places: torch.Tensor, side: int, extra: int) -> torch.Tensor:
     """Position embeddings (extra + n * n, D) for a grid of side x side patches, bicubic; the first stay."""

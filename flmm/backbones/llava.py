@@ -22,6 +22,10 @@ class Llava(TransformersBackbone):
         """The whole prompt of the user's ``text``, with one token that stands for the picture."""
         return f"USER: {self.processor.image_token}\n{text} ASSISTANT:"
 
+    def turn(self, text: str) -> str:
+        """A later question, in the same template."""
+        return f"USER: {text} ASSISTANT:"
+
     def encode(self, image: Image.Image, text: str) -> Prompt:
         vision, images = self.model.config.vision_config, self.processor.image_processor
         canvas, view = letterboxed(image, vision.image_size, images.image_mean, images.resample)

@@ -21,6 +21,11 @@ class LlavaNext(TransformersBackbone):
 
     model_types = frozenset({"llava_next"})
 
+    def turn(self, text: str) -> str:
+        """A later question, in the same template."""
+        template = _TEMPLATES[self.model.config.text_config.model_type]
+        return template.replace("{image}\n", "").format(text=text)
+
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """The prompt, in the template that the authors used for this language model.
 

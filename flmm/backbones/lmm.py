@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from flmm.backbones.base import Backbone, Generation, Grid, Observation, Told
+from flmm.backbones.dialogue import Dialogue
 from flmm.backbones.processors import complete
 from flmm.backbones.spans import Packed, Spoken, pack, speak, spell
 from flmm.backbones.tap import Rows, Tap
@@ -114,12 +115,27 @@ class TransformersBackbone(Backbone):
         """What the packed tokens behind ``prompt`` tokens see, as the model wants it."""
         return packed.mask
 
-    def chat(self, text: str) -> str:
-        """One user turn, the image first, in the model's own chat template, ready for the answer."""
-        content = [{"type": "image"}, {"type": "text", "text": text}]
-        prompt: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
+    def turn(self, text: str) -> str | None:
+        """A later question without a picture, in the wording that ``encode`` has; None: its is the chat template."""
+        return None
+
+    def converse(self, image: Image.Image) -> Dialogue:
+        """A conversation of several turns about one picture."""
+        return Dialogue(self, image)
+
+    def chat(self, text: str, before: Sequence[tuple[str, str]] = ()) -> str:
+        """One user turn in the model's own chat template, ready for the answer; the image is in the first.
+
+        ``before``: earlier questions and their answers.
+        """
+        texts = [{"type": "text", "text": asked} for asked in (*(question for question, _ in before), text)]
+        messages: list[dict[str, Any]] = []
+        for number, asked in enumerate(texts):
+            messages.append({"role": "user", "content": [asked] if number else [{"type": "image"}, asked]})
+            if number < len(before):
+                said = {"type": "text", "text": before[number][1]}
+                messages.append({"role": "assistant", "content": [said]})
+        prompt: str = self.processor.apply_chat_template(messages, add_generation_prompt=True)
         # The tokenizer puts its own mark of the beginning before every text.
         start = self.tokenizer.bos_token
         return prompt.removeprefix(start) if start else prompt
@@ -163,14 +179,14 @@ class TransformersBackbone(Backbone):
         """The prompt, read, and its keys and values, behind which every answer fits."""
         encoded = self.read(image, prompt)
         for one in spoken:
-            self._check_length(one.answer_id, encoded.length, len(one.tokens))
+            self.check_length(one.answer_id, encoded.length, len(one.tokens))
         # Every layer keeps every key: one that looks back over a window only would drop image tokens, and with
         # them the places of the others.
         cache = DynamicCache()
         self.model(**encoded.inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
         return encoded, cache
 
-    def _continue(self, packed: Packed, encoded: Prompt, cache: DynamicCache) -> Sequence[torch.Tensor]:
+    def _continue(self, packed: Packed, encoded: Prompt, cache: DynamicCache) -> tuple[torch.Tensor, ...]:
         """The hidden states (1, T, D) of the answers' tokens: the embeddings', then each layer's."""
         output = self.model(
             input_ids=packed.tokens,
@@ -180,7 +196,7 @@ class TransformersBackbone(Backbone):
             output_hidden_states=True,
             logits_to_keep=1,
         )
-        hidden: Sequence[torch.Tensor] = output.hidden_states
+        hidden: tuple[torch.Tensor, ...] = output.hidden_states
         return hidden
 
     @torch.no_grad()
@@ -192,7 +208,7 @@ class TransformersBackbone(Backbone):
             question (names it).
         """
         encoded = self.read(image, question)
-        self._check_length(repr(question), encoded.length, max_new_tokens)
+        self.check_length(repr(question), encoded.length, max_new_tokens)
         rows = Rows(0, torch.zeros(1, dtype=torch.long), torch.cat(encoded.columns), torch.ones(1, 1))
         # One call for both cases: the tap computes beside SDPA and cannot change a token.
         with self.tap.reading([rows] if tap else [], steps=True) as recording:
@@ -250,7 +266,7 @@ class TransformersBackbone(Backbone):
             )
         return encoded
 
-    def _check_length(self, what: str, prompt: int, answer: int) -> None:
+    def check_length(self, what: str, prompt: int, answer: int) -> None:
         if prompt + answer > self._longest:
             raise InputError(
                 f"{what}: {prompt} prompt and {answer} answer tokens exceed the {self._longest} positions "

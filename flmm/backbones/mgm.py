@@ -130,6 +130,10 @@ class MGM(TransformersBackbone):
             weights.pop("./lm_head.weight", None)
         return renamed(weights, _PREFIXES, source)
 
+    def turn(self, text: str) -> str:
+        """A later question, in the same template."""
+        return _LANGUAGES[self.model.config.speech][1].replace("{input}", text)
+
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """The prompt; its picture is normalized, but not yet in the model's precision.
 

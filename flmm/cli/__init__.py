@@ -12,6 +12,7 @@ from flmm.cli.attention import app as attention
 from flmm.cli.backbones import app as backbones
 from flmm.cli.cache import app as cache
 from flmm.cli.steps import app as steps
+from flmm.cli.talk import app as talk
 from flmm.cli.tools import app as tools
 from flmm.errors import InputError, StepError
 from flmm.shapes.cli import app as shapes
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(tools)
 app.add_typer(demo)
+app.add_typer(talk)
 app.add_typer(attention)
 app.add_typer(backbones, name="backbones")
 app.add_typer(cache, name="cache")

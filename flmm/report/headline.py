@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from flmm.benchmarks import Metric, of_dataset
 from flmm.evaluation.records import Record
 from flmm.report import labels
+from flmm.report.overview import headline_records
 
 DIGITS = 4  # behind the point
 POINTS = 500  # of a curve
@@ -15,19 +16,9 @@ Headlines = dict[str, dict[str, dict[str, float]]]
 
 
 def mains(records: Iterable[Record]) -> list[Record]:
-    """The records that are their benchmark's headline, in reading order; a data set of no benchmark has none."""
-    found = []
-    for record in records:
-        benchmark = of_dataset(record.benchmark)
-        place = (record.metric, record.protocol, record.head)
-        if benchmark and place == (
-            benchmark.headline.metric,
-            benchmark.headline.protocol,
-            benchmark.headline.head,
-        ):
-            found.append(record)
+    """The headline of each benchmark, in reading order, as on the page; a data set of no benchmark has none."""
     return sorted(
-        found,
+        (record for record in headline_records(list(records)) if of_dataset(record.benchmark)),
         key=lambda r: (r.backbone, labels.dataset_rank(r.benchmark), labels.split_rank(r.benchmark, r.split)),
     )
 

@@ -15,7 +15,7 @@ NOTE = (
 
 def overview(records: Iterable[Record], backbones: Sequence[str]) -> Table | None:
     """Backbone x benchmark, a row per backbone; None where there is no number yet."""
-    chosen = _headline_records(list(records))
+    chosen = headline_records(list(records))
     if not chosen:
         return None
     places = labels.places(chosen)
@@ -34,7 +34,7 @@ def overview(records: Iterable[Record], backbones: Sequence[str]) -> Table | Non
     return Table("Backbones compared", NOTE, ("Backbone",), headings, (rows,))
 
 
-def _headline_records(records: Sequence[Record]) -> list[Record]:
+def headline_records(records: Sequence[Record]) -> list[Record]:
     """Those of each benchmark's headline; under its first protocol that was run, where its own was not."""
     found = []
     for dataset in dict.fromkeys(r.benchmark for r in records):

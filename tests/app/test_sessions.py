@@ -9,24 +9,33 @@ import pytest
 import torch
 from PIL import Image
 
-from flmm.app import sessions as module
 from flmm.app.models import Models
 from flmm.app.sessions import ANSWER_TOKENS, LONGEST_QUESTION, PHRASES, SESSIONS, TURNS, Session, Sessions
 from flmm.app.shown import shown
-from flmm.app.talk import Reply, Said
 from flmm.app.uploads import SIDE
 from flmm.backbones.base import Grid, HeadInput
+from flmm.conversation import Turn
 from flmm.data.geometry import View
 from flmm.errors import InputError
+from flmm.heads.model import HeadOutput
+from flmm.predictor import Answered, Grounded
 
 RED, BLUE = (Image.new("RGB", (30, 20), colour) for colour in ("red", "blue"))
+
+
+def turn_of(question: str, text: str) -> Turn:
+    """A turn without phrases."""
+    masks = np.zeros((0, 20, 30), bool)
+    nothing = Grounded((), masks, masks, np.zeros((0, 4), int), np.zeros(0))
+    return Turn(question, Answered(text, (), nothing), (), ())
 
 
 class Parrot:
     """A conversation that tells which picture it is about, and refuses a question beyond its context."""
 
-    def __init__(self, grounder: Any, picture: Image.Image) -> None:
+    def __init__(self, picture: Image.Image) -> None:
         self.picture, self.count = picture, 0
+        self.turns: list[Turn] = []
 
     def ask(self, question: str, *, max_new_tokens: int) -> Iterator[str]:
         if question == "too long":
@@ -35,13 +44,12 @@ class Parrot:
         yield colour
         yield f" ({self.count + 1})"
         self.count += 1
-        self.last: Reply | None = Reply(f"{colour} ({self.count})", ())
+        self.turns.append(turn_of(question, f"{colour} ({self.count})"))
 
 
 @pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[Models]:
-    monkeypatch.setattr(module, "Talk", Parrot)
-    grounder: Any = SimpleNamespace(backbone=SimpleNamespace(layers=2))
+def models() -> Iterator[Models]:
+    grounder: Any = SimpleNamespace(converse=Parrot, backbone=SimpleNamespace(layers=2))
     made = Models({"tiny": lambda: grounder, "other": lambda: grounder})
     yield made
     made.close()
@@ -148,9 +156,12 @@ def test_a_phrase_that_is_not_there_is_refused(models: Models, turn: int, phrase
 def test_all_conversations_together_stay_under_two_gigabytes() -> None:
     """The worst case: a square picture of the largest size, a model with 1024 heads, every conversation full."""
     size, grid = (SIDE, SIDE), Grid("only", 24, 24, View(24, 24, 0, 0, 24, 24))
-    noise = np.random.default_rng(0).random(size, dtype=np.float32)
+    noise = torch.rand(1, *size)
     seen = HeadInput((torch.rand(1, 1024, 24, 24),), (grid,), (torch.zeros(32, 3, 4096),), size)
-    turn = shown("what?", Reply("the star", (Said(4, 8, seen, noise, noise),)), layers=32)
+    masks = (noise > 0.5).numpy()
+    grounded = Grounded(("star",), masks, masks, np.zeros((1, 4), int), np.ones(1))
+    answered = Answered("the star", ((4, 8),), grounded)
+    turn = shown(Turn("what?", answered, (seen,), (HeadOutput(noise, noise),)), layers=32)
     phrase = turn.phrases[0]
     kept = [phrase.mask, phrase.heads.maps, phrase.heads.shares]
     each = sum(array.nbytes for array in kept) + len(phrase.map)

@@ -10,11 +10,15 @@ from typer.testing import CliRunner
 
 from flmm.attention.clusters import clusters
 from flmm.attention.drawing import COLUMNS, ROWS, chosen_heads
-from flmm.attention.heads import overlaps, single_head_iou
+from flmm.attention.heads import cached, cached_part, overlaps, single_head_iou
 from flmm.attention.phrases import file_names
+from flmm.backbones.base import Observation
+from flmm.cache.schema import Manifest
 from flmm.cli import app
 from flmm.errors import InputError
+from flmm.params import load_params
 from flmm.shapes.world.scenes import make_scene, scene_seed
+from tests.cache.conftest import part  # noqa: F401
 
 
 def corner(top: int, left: int) -> np.ndarray:
@@ -35,6 +39,21 @@ def test_a_head_that_looks_at_the_truth_beats_one_that_looks_away() -> None:
 def test_no_phrase_is_an_error() -> None:
     with pytest.raises(InputError, match="no phrase"):
         single_head_iou([])
+
+
+def test_the_cache_gives_maps_of_the_fine_grid_and_true_pixels(
+    part: tuple[Manifest, list[Observation]],  # noqa: F811
+) -> None:
+    known = list(cached(part[0].folder, "train"))
+    assert [masks.shape for _, masks in known] == [(2, 18, 32)] * 6
+    ious, count = single_head_iou(known, phrases=5)
+    assert (ious.shape, count) == ((3, 2), 5)
+
+
+def test_without_a_run_there_is_no_cached_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load_params(Path("params.yaml").resolve())
+    monkeypatch.chdir(tmp_path)
+    assert cached_part(params, "shapes-llava", "refcoco-val") is None
 
 
 def test_maps_that_look_alike_are_one_kind_and_the_best_kind_is_first() -> None:

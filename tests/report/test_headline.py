@@ -10,7 +10,8 @@ from flmm.report.headline import POINTS, curves_csv, headline, headline_csv
 
 def record(benchmark: str, metric: str, value: float, **others: Any) -> Record:
     values = {"suite": "shapes", "backbone": "b", "head": "unet+sam", "split": "val", "protocol": "standard"}
-    return Record(**{**values, **others}, benchmark=benchmark, metric=metric, value=value)
+    counted = {"value": value, "low": value, "high": value, "n": 9, "images": 9}
+    return Record(**{**values, **others}, **counted, benchmark=benchmark, metric=metric)
 
 
 RECORDS = [

@@ -1,5 +1,6 @@
 """``dvc exp run -S``, ``--temp``, ``--queue``, going back and ``make pull``, with steps that do no work (``fake``)."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from tests.workflow.conftest import REPOSITORY, Project, copy_project
 
 PARAMS = REPOSITORY / "params.yaml"
 COLUMNS = ("--only-changed", "--drop", "^(data|flmm|params|reports|results)")  # as in docs/workflow.md
-CHANGED_COLUMNS = {"number", "suites.shapes.train.lr", "report.title"}
+CHANGED_COLUMNS = {"headline.json", "number", "suites.shapes.train.lr", "report.title"}
 FLMM = '#!/bin/sh\nexec python -m tests.workflow.fake_stage "$@"\n'
 
 
@@ -39,6 +40,7 @@ def test_dvc_writes_params_back_as_they_are(tmp_path: Path) -> None:
         "embed.dtype=bfloat16",
         "train.betas=[0.8,0.99]",
         "select.heads=2",
+        "keywords.threshold=0.4",
         "evaluate.benchmarks=[res,pope]",
         "overlays.pictures=3",
         "report.title='Another: title, with signs'",
@@ -89,6 +91,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (programs / "bin" / "flmm").write_text(FLMM)
     (programs / "bin" / "flmm").chmod(0o755)
     (programs / ".installed").touch()
+    os.utime(programs / ".installed", (2**32, 2**32))  # newer than any clone: make installs nothing
     project.environment |= {"PATH": f"{programs}/bin:{project.environment['PATH']}", "VENV": str(programs)}
     for role in ("AUTHOR", "COMMITTER"):
         project.environment |= {f"GIT_{role}_NAME": "test", f"GIT_{role}_EMAIL": "test@localhost"}
@@ -134,7 +137,9 @@ def test_an_experiment_is_applied_and_going_back_leaves_only_mlflow_to_be_told(p
     project.run("dvc", "exp", "run", "--set-param", lr(0.02), "--set-param", "report.title=Other")
     assert load_params(project.folder / "params.yaml").train.lr == 0.02
     assert_nothing_waits(project)
-    assert "reports/headline.json  number" in project.run("dvc", "metrics", "diff")
+    assert re.search(
+        r"^reports/headline.json\s+number\s+\d", project.run("dvc", "metrics", "diff"), re.MULTILINE
+    )
     columns = project.run("dvc", "exp", "show", "--csv", *COLUMNS).splitlines()[0].split(",")
     assert set(columns) == {"Experiment", "rev", "typ", "Created", *CHANGED_COLUMNS}
     changed = {line[3:] for line in project.run("git", "status", "--short").splitlines()}
@@ -152,7 +157,7 @@ def test_temporary_and_queued_experiments_keep_their_runs_and_what_they_extracte
     project.run("dvc", "exp", "run", "--queue", "--name", "two", *queued)
     project.run("dvc", "exp", "run", "--run-all")
     assert rates(project) >= {"0.03", "0.04"}
-    assert len(set(project.folder.glob("cache/extract/*/*")) - extracted) == 1  # by the second, of its key
+    assert set(project.folder.glob("cache/extract/*/*")) > extracted  # by the second, of its key
     assert project.run("git", "status", "--short") == ""
     assert not list(project.folder.glob(".dvc/tmp/exps/*/params.yaml"))
     project.run("dvc", "exp", "apply", "one")

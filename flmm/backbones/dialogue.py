@@ -1,0 +1,173 @@
+"""Several turns about one picture: each turn feeds only its new tokens, and the tap reads the answer as it is spoken.
+
+Legend: C channels = layers x heads, L layers, D hidden width, N image columns.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from transformers import DynamicCache
+
+from flmm.backbones.base import Generation, Observation
+from flmm.backbones.spans import Spoken, pack
+from flmm.backbones.tap import Rows
+from flmm.backbones.words import as_words
+from flmm.errors import InputError
+
+if TYPE_CHECKING:
+    from flmm.backbones.lmm import Prompt, TransformersBackbone
+
+
+class Dialogue:
+    """What was said about one picture, and the keys and values of all of it.
+
+    The answers are those of plain greedy generation for the same conversation, token for token.
+    """
+
+    def __init__(self, backbone: "TransformersBackbone", image: Image.Image) -> None:
+        self._backbone, self._image = backbone, image
+        self._turns: list[tuple[str, str]] = []
+        self._tokens: list[int] = []
+        self._prompt: Prompt | None = None
+        self._cache = DynamicCache()
+        self._ends: list[int] = list(backbone.model.generation_config.eos_token_id)
+        self._end = self._ends[0]  # how the latest answer ended
+        self.last: Generation | None = None  # of the latest whole turn
+        self._before: tuple[int, int, int, Generation | None] = (0, 0, self._end, None)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Every token of the conversation, the answers' included, without the end of the latest one."""
+        return tuple(self._tokens)
+
+    def say(self, question: str, *, max_new_tokens: int) -> Iterator[int]:
+        """The answer's tokens as they come, without the end token; ``last`` has them and what the tap read afterwards.
+
+        A turn that is broken off, or fails, leaves the conversation as it was before.
+
+        Raises:
+            InputError: question and answer do not fit the model's context; the model cannot read them or the picture;
+                the model's chat template knows no second turn.
+        """
+        self._before = (len(self._turns), len(self._tokens), self._end, self.last)
+        try:
+            yield from self._turn(question, max_new_tokens)
+        except BaseException:
+            self.undo()
+            raise
+
+    def undo(self) -> None:
+        """Forget the latest turn, whole or not; once."""
+        turns, tokens, self._end, self.last = self._before
+        del self._turns[turns:], self._tokens[tokens:]
+        if not tokens:
+            self._cache, self._prompt = DynamicCache(), None
+        elif self._cache.get_seq_length() > tokens:
+            self._cache.crop(tokens - self._cache.get_seq_length())
+
+    @torch.no_grad()
+    def _turn(self, question: str, max_new_tokens: int) -> Iterator[int]:
+        backbone = self._backbone
+        logits = self._ask(question, max_new_tokens)
+        assert self._prompt is not None
+        columns = torch.cat(self._prompt.columns)
+        rows = Rows(0, torch.zeros(1, dtype=torch.long), columns, torch.ones(1, 1))
+        new: list[int] = []
+        maps: list[torch.Tensor] = []  # (1, C, N) per token that was fed back
+        hidden: list[torch.Tensor] = []  # (L, 1, D)
+        while True:
+            token = int(logits.argmax())
+            if token in self._ends:
+                self._end = token
+                break
+            new.append(token)
+            self._tokens.append(token)
+            yield token
+            if len(new) == max_new_tokens:
+                self._end = self._ends[0]
+                break  # as in `generate`, the last token is not fed back
+            # Armed per step: whoever listens may do something else with the model between two tokens.
+            with backbone.tap.reading([rows], steps=True) as recording:
+                logits, states = self._feed([token])
+            maps.append(recording.attention())
+            hidden.append(states)
+        self._turns.append((question, backbone.decode(new)))
+        self.last = Generation(tuple(new), self._observed(question, new, maps, hidden))
+
+    def _ask(self, question: str, max_new_tokens: int) -> torch.Tensor:
+        """Feed the question (and the picture before the first one); the logits (V,) of the answer's first token."""
+        backbone = self._backbone
+        if self._prompt is None:
+            prompt = backbone.read(self._image, question)
+            backbone.check_length(repr(question), prompt.length, max_new_tokens)
+            self._prompt = prompt
+            self._tokens += prompt.inputs["input_ids"][0].tolist()
+            output = backbone.model(
+                **prompt.inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1
+            )
+            logits: torch.Tensor = output.logits[0, -1]
+            return logits
+        ids = self._next(question)
+        backbone.check_length(repr(question), len(self._tokens) + len(ids), max_new_tokens)
+        waiting = self._tokens[self._cache.get_seq_length() :]  # the end of an answer that was cut off
+        self._tokens += ids
+        return self._feed([*waiting, *ids])[0]
+
+    def _next(self, question: str) -> list[int]:
+        """The tokens between the latest answer and the next one."""
+        backbone = self._backbone
+        text = as_words(question, backbone.marks, backbone.name)
+        words = backbone.turn(text)
+        if words is not None:
+            return [self._end, *backbone.tokenizer.encode(words, add_special_tokens=False)]
+        (*earlier, (asked, answer)) = self._turns
+        before = backbone.chat(as_words(asked, backbone.marks, backbone.name), earlier)
+        rest = rest_of_template(before, answer, backbone.chat(text, self._turns), backbone.name)
+        ids: list[int] = backbone.tokenizer.encode(rest, add_special_tokens=False)
+        return ids
+
+    def _feed(self, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (V,) after the last of some tokens, and the hidden states (L, T, D) of all of them."""
+        backbone, length = self._backbone, self._cache.get_seq_length()
+        spoken = Spoken("", tuple(tokens), (), (), (), (0,) * len(tokens))
+        packed = pack([spoken], length, backbone.model.device)
+        output = backbone.model(
+            input_ids=packed.tokens,
+            attention_mask=backbone.masks(packed, length),
+            position_ids=backbone.positions(packed.positions),
+            past_key_values=self._cache,
+            output_hidden_states=True,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        states = torch.cat(output.hidden_states[-backbone.layers :]).float().cpu()
+        return output.logits[0, -1], states
+
+    def _observed(
+        self, question: str, new: list[int], maps: list[torch.Tensor], hidden: list[torch.Tensor]
+    ) -> Observation | None:
+        if not maps or self._prompt is None:
+            return None
+        texts = tuple(self._backbone.tokenizer.decode([token]) for token in new[: len(maps)])
+        attention = self._prompt.maps(torch.cat(maps))
+        return Observation(
+            question, tuple(range(len(maps))), texts, attention, tuple(hidden), self._prompt.grids
+        )
+
+
+def rest_of_template(before: str, answer: str, after: str, name: str) -> str:
+    """What a chat template puts after an answer; ``before``: rendered without it, ``after``: with the next question.
+
+    Raises:
+        InputError: the template writes earlier turns anew.
+    """
+    tail = after.removeprefix(before)
+    at = tail.find(answer)
+    if not after.startswith(before) or at < 0 or tail[:at].strip():
+        raise InputError(
+            f"{name}: its chat template writes earlier turns anew, so that it answers one question at a time; "
+            "begin a new conversation"
+        )
+    return tail[at + len(answer) :]
