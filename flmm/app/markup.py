@@ -35,14 +35,14 @@ def _answer(turn: Shown, number: int) -> str:
     parts, end = [], 0
     for index, phrase in enumerate(turn.phrases):
         red, green, blue = phrase.colour
-        parts.append(escape(turn.text[end : phrase.start]))
+        parts.append(escape(turn.answered.text[end : phrase.start]))
         parts.append(
             f'<span role="button" tabindex="0" class="phrase" style="--rgb: {red} {green} {blue}" aria-pressed="false" '
             f'data-turn="{number}" data-phrase="{index}" title="Show its mask">'
-            f"{escape(turn.text[phrase.start : phrase.end])}</span>"
+            f"{escape(turn.answered.text[phrase.start : phrase.end])}</span>"
         )
         end = phrase.end
-    parts.append(escape(turn.text[end:]))
+    parts.append(escape(turn.answered.text[end:]))
     text = "".join(parts) or "<em>(no words)</em>"
     return f'<div class="answer">{text}</div>'
 

@@ -17,7 +17,7 @@ from flmm.errors import InputError
 
 SESSIONS = 8  # conversations that are kept; beyond that the one that was silent longest is forgotten
 TURNS = 12  # of one conversation
-PHRASES = 60  # of one conversation, all turns together
+PHRASES = 40  # of one conversation, all turns together
 LONGEST_QUESTION = 20_000  # characters
 ANSWER_TOKENS = 96
 

@@ -8,18 +8,8 @@ from PIL import Image
 
 from flmm.app.maps import Heads, blend_map, data_uri, heads_of
 from flmm.conversation import Turn
-
-# Apart in hue and in brightness, readable under dark text when faint.
-COLOURS = (
-    (230, 85, 30),
-    (40, 120, 230),
-    (30, 160, 90),
-    (190, 60, 190),
-    (225, 165, 0),
-    (0, 165, 180),
-    (215, 45, 95),
-    (115, 90, 220),
-)
+from flmm.grounded import colour
+from flmm.predictor import Answered
 
 
 @dataclass(frozen=True)
@@ -45,7 +35,7 @@ class Shown:
     """One question and its answer, as the page needs them."""
 
     question: str
-    text: str
+    answered: Answered
     phrases: tuple[Phrase, ...]
 
     def stage(self) -> list[dict[str, Any]]:
@@ -71,7 +61,7 @@ def shown(turn: Turn, layers: int) -> Shown:
     """What the page keeps of a turn; ``layers`` of the model."""
     answered, phrases = turn.answered, []
     for number, (start, end) in enumerate(answered.spans):
-        mask = answered.grounded.masks[number].copy()  # not a view of all masks
+        mask = answered.grounded.masks[number]
         coarse, refined = (each[0].cpu().numpy() for each in turn.outputs[number].probabilities(mask.shape))
         phrases.append(
             Phrase(
@@ -82,7 +72,7 @@ def shown(turn: Turn, layers: int) -> Shown:
                 mask,
                 data_uri(blend_map(coarse, refined)),
                 heads_of(turn.seen[number].attention, turn.seen[number].grids, mask, layers),
-                COLOURS[number % len(COLOURS)],
+                colour(number),
             )
         )
-    return Shown(turn.question, answered.text, tuple(phrases))
+    return Shown(turn.question, answered, tuple(phrases))

@@ -68,8 +68,8 @@ def test_each_page_talks_about_its_own_picture(models: Models) -> None:
     assert said(other, "what is it?", models) == "blue (1)"
     assert said(one, "and again?", models) == "red (2)"
     assert everyone.of("one") is one
-    assert [turn.text for turn in one.turns] == ["red (1)", "red (2)"]
-    assert [turn.text for turn in other.turns] == ["blue (1)"]
+    assert [turn.answered.text for turn in one.turns] == ["red (1)", "red (2)"]
+    assert [turn.answered.text for turn in other.turns] == ["blue (1)"]
 
 
 def test_the_answer_grows_piece_by_piece(models: Models) -> None:
@@ -163,7 +163,7 @@ def test_all_conversations_together_stay_under_two_gigabytes() -> None:
     answered = Answered("the star", ((4, 8),), grounded)
     turn = shown(Turn("what?", answered, (seen,), (HeadOutput(noise, noise),)), layers=32)
     phrase = turn.phrases[0]
-    kept = [phrase.mask, phrase.heads.maps, phrase.heads.shares]
+    kept = [phrase.mask, turn.answered.grounded.coarse, phrase.heads.maps, phrase.heads.shares]
     each = sum(array.nbytes for array in kept) + len(phrase.map)
     most = (
         PHRASES + ANSWER_TOKENS // 2
