@@ -26,7 +26,6 @@ def archive(session: Session) -> bytes:
         for number, turn in enumerate(session.turns, start=1):
             found = turn.answered.grounded
             told = {
-                "turn": number,
                 "question": turn.question,
                 "answer": turn.answered.text,
                 "phrases": facts(found, turn.answered.spans),
