@@ -204,10 +204,12 @@ def _talk_side(parts: SimpleNamespace) -> None:
         elem_id="question",
     )
     with gr.Row(elem_id="suggestions"):
-        parts.suggestions = [(gr.Button(label, size="sm"), text) for label, text in QUESTIONS.items()]
+        parts.suggestions = [
+            (gr.Button(label, size="sm", min_width=100), text) for label, text in QUESTIONS.items()
+        ]
     with gr.Row():
-        parts.again = gr.Button("New conversation", size="sm")
-        parts.export = gr.Button("Export (zip)", size="sm", elem_id="export")
+        parts.again = gr.Button("New conversation", size="sm", min_width=100)
+        parts.export = gr.Button("Export (zip)", size="sm", min_width=100, elem_id="export")
 
 
 def _wire(page: Page, parts: SimpleNamespace) -> None:
