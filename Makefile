@@ -7,6 +7,7 @@ VENV ?= .venv
 CORES ?= all
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
+DEMO := $(VENV)/.demo
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -32,6 +33,17 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	PYTHONPATH="workflow/progress$${PYTHONPATH:+:$$PYTHONPATH}" snakemake --cores $(CORES) --logger lines
 	flmm record
 	flmm report --show
+
+$(DEMO): $(INSTALLED) requirements-demo.lock
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-demo.lock
+	@touch "$@"
+
+.PHONY: install-demo
+install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-demo.lock
+
+.PHONY: demo
+demo: $(DEMO)  ## the web demo: talk about pictures in the browser
+	flmm app
 
 .PHONY: pull
 pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)

@@ -203,14 +203,15 @@ class Grounder:
         """
         read = len(observation.texts) if observation else 0
         spans, inputs = [], []
-        for start, end in self._phrases(text, ends, observation):
+        for start, end in self.phrases(text, ends, observation):
             tokens = tokens_of((start, end), ends)
             if observation is not None and tokens and tokens[-1] < read:
                 spans.append((start, end))
                 inputs.append(observation.joined(tokens).head_input(size))
         return tuple(spans), inputs
 
-    def _phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
+    def phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
+        """Which words of an answer are grounded; ``ends``: where in the text each token ends."""
         if self.keywords is None or observation is None:
             return phrase_spans(text)
         return self.keywords.spans(text, ends, torch.cat([states[-1] for states in observation.hidden]))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flmm.cli.app import app as demo
 from flmm.cli.attention import app as attention
 from flmm.cli.backbones import app as backbones
 from flmm.cli.cache import app as cache
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(tools)
 app.add_typer(talk)
+app.add_typer(demo)
 app.add_typer(attention)
 app.add_typer(backbones, name="backbones")
 app.add_typer(cache, name="cache")
