@@ -83,7 +83,7 @@ class Session:
             text += piece
             yield text
         if self.talk is talk and talk.last is not None:
-            self.turns.append(shown(question, talk.last, grounder.backbone.layers))
+            self.turns.append(shown(question, talk.last))
             talk.last = None  # its hidden states and full probabilities are much larger than what is kept
 
 

@@ -67,8 +67,8 @@ def stage(picture: Image.Image | None, turns: list[Shown]) -> dict[str, Any]:
     return {"picture": data_uri(picture) if picture else "", "turns": [turn.stage() for turn in turns]}
 
 
-def shown(question: str, reply: Reply, layers: int) -> Shown:
-    """What the page keeps of an answer; ``layers`` of the model."""
+def shown(question: str, reply: Reply) -> Shown:
+    """What the page keeps of an answer."""
     phrases = []
     for number, said in enumerate(reply.phrases):
         mask = said.refined > 0.5
@@ -80,7 +80,7 @@ def shown(question: str, reply: Reply, layers: int) -> Shown:
                 float(said.refined[mask].mean()) if mask.any() else 0.0,
                 mask,
                 data_uri(blend_map(said.coarse, said.refined)),
-                heads_of(said.seen.attention, said.seen.grids, mask, layers),
+                heads_of(said.seen.attention, said.seen.grids, mask, layers=len(said.seen.hidden[0])),
                 COLOURS[number % len(COLOURS)],
             )
         )

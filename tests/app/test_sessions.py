@@ -150,7 +150,7 @@ def test_all_conversations_together_stay_under_two_gigabytes() -> None:
     size, grid = (SIDE, SIDE), Grid("only", 24, 24, View(24, 24, 0, 0, 24, 24))
     noise = np.random.default_rng(0).random(size, dtype=np.float32)
     seen = HeadInput((torch.rand(1, 1024, 24, 24),), (grid,), (torch.zeros(32, 3, 4096),), size)
-    turn = shown("what?", Reply("the star", (Said(4, 8, seen, noise, noise),)), layers=32)
+    turn = shown("what?", Reply("the star", (Said(4, 8, seen, noise, noise),)))
     phrase = turn.phrases[0]
     kept = [phrase.mask, phrase.heads.maps, phrase.heads.shares]
     each = sum(array.nbytes for array in kept) + len(phrase.map)
