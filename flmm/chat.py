@@ -69,15 +69,12 @@ class Chat:
                     live.update(said.append(piece), refresh=True)
                 live.update(coloured(self._conversation.turns[-1]), refresh=True)
         turn = self._conversation.turns[-1]
-        told = {
-            "question": question,
-            "answer": turn.answered.text,
-            "phrases": facts(turn.answered.grounded, turn.answered.spans),
-        }
+        phrases = facts(turn.answered.grounded, turn.answered.spans)
+        told = {"question": question, "answer": turn.answered.text, "phrases": phrases}
         if self._as_json:
             self._print(told)
         else:
-            self._legend(told["phrases"])
+            self._legend(phrases)
         if self._folder is not None:
             self._saved += 1
             stem = f"turn-{self._saved}"

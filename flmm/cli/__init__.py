@@ -31,8 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(tools)
-app.add_typer(demo)
 app.add_typer(talk)
+app.add_typer(demo)
 app.add_typer(attention)
 app.add_typer(backbones, name="backbones")
 app.add_typer(cache, name="cache")

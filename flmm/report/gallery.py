@@ -69,15 +69,18 @@ _OVERLAYS = TypeAdapter(list[Overlay])
 
 def gallery(params: Params) -> list[Picture]:
     """At most ``report.gallery`` pictures, shared evenly by backbones, benchmarks, and worst, median and best ones."""
-    groups = []
+    groups: list[list[tuple[str, str, Path, Overlay]]] = []
     for number, backbone in enumerate(params.backbones):
         for place, benchmark in enumerate(params.evaluate.benchmarks):
             folder = paths.overlays(params, backbone, benchmark)
             if (folder / "overlays.json").exists():
                 # Each begins with another kind, so that few pictures show all three kinds of a benchmark, too.
-                turns = _turns(_read(folder), number + place)
-                groups.append([(backbone, benchmark, folder, overlay) for overlay in turns])
-    turns = [entry for turn in zip_longest(*groups) for entry in turn if entry is not None]
+                shown = _turns(_read(folder), number + place)
+                groups.append([(backbone, benchmark, folder, overlay) for overlay in shown])
+    # Typed by hand: zip_longest of unpacked lists is one of anything.
+    turns: list[tuple[str, str, Path, Overlay]] = [
+        entry for turn in zip_longest(*groups) for entry in turn if entry is not None
+    ]
     chosen = turns[: params.report.gallery]
     order = tuple(KINDS)
     chosen.sort(

@@ -34,7 +34,7 @@ def headline(records: Iterable[Record]) -> Headlines:
 
 def headline_csv(records: Iterable[Record]) -> str:
     """The same as rows for bars: what it is of, and percent."""
-    rows = []
+    rows: list[list[str | float]] = []
     for record in mains(records):
         unit = _metric(record).unit
         name = f"{labels.benchmark_label(record.benchmark)} {record.split}, {record.backbone}"

@@ -8,10 +8,11 @@ import binascii
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from mlflow.pyfunc import PythonModel
 
 from flmm.data.images import decode_image
 from flmm.data.sample import encode_rle
@@ -19,7 +20,7 @@ from flmm.errors import InputError, StepError
 from flmm.predictor import Grounded, Grounder
 
 
-class Masks(mlflow.pyfunc.PythonModel):
+class Masks(PythonModel):
     """A head with its frozen LMM and its segmenter, loaded once per server."""
 
     def load_context(self, context: Any) -> None:
@@ -60,4 +61,4 @@ def _answer(found: Grounded) -> dict[str, Any]:
     }
 
 
-mlflow.models.set_model(Masks())
+set_model(Masks())

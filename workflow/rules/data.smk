@@ -15,7 +15,7 @@ if P.active.generate:
         log:
             f"logs/{P.suite}/generate.log",
         shell:
-            "flmm generate 2>&1 | tee {log}"
+            "flmm generate > {log} 2>&1"
 
 
 rule download:
@@ -28,7 +28,7 @@ rule download:
     log:
         "logs/{suite}/download/{source}.log",
     shell:
-        "flmm download --source {wildcards.source:q} 2>&1 | tee {log}"
+        "flmm download --source {wildcards.source:q} > {log} 2>&1"
 
 
 # Archives are too big for a version cache; their checksums are what DVC versions.
@@ -40,7 +40,7 @@ rule digest:
     log:
         "logs/{suite}/digest/{source}.log",
     shell:
-        "flmm digest --source {wildcards.source:q} 2>&1 | tee {log}"
+        "flmm digest --source {wildcards.source:q} > {log} 2>&1"
 
 
 rule prepare:
@@ -53,4 +53,4 @@ rule prepare:
     log:
         "logs/{suite}/prepare/{part}.log",
     shell:
-        "flmm prepare --part {wildcards.part:q} 2>&1 | tee {log}"
+        "flmm prepare --part {wildcards.part:q} > {log} 2>&1"

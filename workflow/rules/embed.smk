@@ -14,4 +14,4 @@ rule embed:
     resources:
         gpu=GPU,
     shell:
-        "flmm embed --archive {wildcards.archive:q} 2>&1 | tee {log}"
+        "flmm embed --archive {wildcards.archive:q} > {log} 2>&1"

@@ -13,7 +13,7 @@ rule evaluate:
     resources:
         gpu=GPU,
     shell:
-        "flmm evaluate --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} 2>&1 | tee {log}"
+        "flmm evaluate --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} > {log} 2>&1"
 
 
 rule count:
@@ -25,7 +25,7 @@ rule count:
     log:
         "logs/{suite}/{backbone}/count.log",
     shell:
-        "flmm count --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm count --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
 rule overlays:
@@ -37,4 +37,4 @@ rule overlays:
     log:
         "logs/{suite}/{backbone}/overlays/{benchmark}.log",
     shell:
-        "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} 2>&1 | tee {log}"
+        "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} > {log} 2>&1"

@@ -14,4 +14,4 @@ rule extract:
     resources:
         gpu=GPU,
     shell:
-        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} 2>&1 | tee {log}"
+        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} > {log} 2>&1"

@@ -19,7 +19,7 @@ rule report:
     log:
         "logs/report.log",
     shell:
-        "flmm report 2>&1 | tee {log}"
+        "flmm report > {log} 2>&1"
 
 
 rule track:
@@ -31,4 +31,4 @@ rule track:
     log:
         "logs/track.log",
     shell:
-        "flmm track 2>&1 | tee {log}"
+        "flmm track > {log} 2>&1"

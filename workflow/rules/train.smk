@@ -21,7 +21,7 @@ rule train:
     resources:
         gpu=GPU,
     shell:
-        "flmm train --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm train --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
 rule import_head:
@@ -36,7 +36,7 @@ rule import_head:
     wildcard_constraints:
         backbone=names(name for name in P.backbones if name not in GRAPH.trained),
     shell:
-        "flmm import --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm import --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
 rule select:
@@ -49,7 +49,7 @@ rule select:
         "logs/{suite}/{backbone}/select.log",
     threads: P.train.threads
     shell:
-        "flmm select --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm select --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
 rule keywords:
@@ -65,4 +65,4 @@ rule keywords:
     resources:
         gpu=GPU,
     shell:
-        "flmm keywords --backbone {wildcards.backbone:q} 2>&1 | tee {log}"
+        "flmm keywords --backbone {wildcards.backbone:q} > {log} 2>&1"
