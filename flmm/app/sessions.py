@@ -84,7 +84,7 @@ class Session:
             yield text
         turn = talk.turns.pop()  # its hidden states and logits are much larger than what is kept
         if self.talk is talk:
-            self.turns.append(shown(turn, grounder.backbone.layers))
+            self.turns.append(shown(turn))
 
 
 class Sessions:

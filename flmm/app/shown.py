@@ -57,11 +57,11 @@ def stage(picture: Image.Image | None, turns: list[Shown]) -> dict[str, Any]:
     return {"picture": data_uri(picture) if picture else "", "turns": [turn.stage() for turn in turns]}
 
 
-def shown(turn: Turn, layers: int) -> Shown:
-    """What the page keeps of a turn; ``layers`` of the model."""
+def shown(turn: Turn) -> Shown:
+    """What the page keeps of a turn."""
     answered, phrases = turn.answered, []
     for number, (start, end) in enumerate(answered.spans):
-        mask = answered.grounded.masks[number]
+        seen, mask = turn.seen[number], answered.grounded.masks[number]
         coarse, refined = (each[0].cpu().numpy() for each in turn.outputs[number].probabilities(mask.shape))
         phrases.append(
             Phrase(
@@ -71,7 +71,7 @@ def shown(turn: Turn, layers: int) -> Shown:
                 float(answered.grounded.scores[number]),
                 mask,
                 data_uri(blend_map(coarse, refined)),
-                heads_of(turn.seen[number].attention, turn.seen[number].grids, mask, layers),
+                heads_of(seen.attention, seen.grids, mask, layers=len(seen.hidden[0])),
                 colour(number),
             )
         )

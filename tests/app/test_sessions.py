@@ -49,7 +49,7 @@ class Parrot:
 
 @pytest.fixture
 def models() -> Iterator[Models]:
-    grounder: Any = SimpleNamespace(converse=Parrot, backbone=SimpleNamespace(layers=2))
+    grounder: Any = SimpleNamespace(converse=Parrot)
     made = Models({"tiny": lambda: grounder, "other": lambda: grounder})
     yield made
     made.close()
@@ -161,7 +161,7 @@ def test_all_conversations_together_stay_under_two_gigabytes() -> None:
     masks = (noise > 0.5).numpy()
     grounded = Grounded(("star",), masks, masks, np.zeros((1, 4), int), np.ones(1))
     answered = Answered("the star", ((4, 8),), grounded)
-    turn = shown(Turn("what?", answered, (seen,), (HeadOutput(noise, noise),)), layers=32)
+    turn = shown(Turn("what?", answered, (seen,), (HeadOutput(noise, noise),)))
     phrase = turn.phrases[0]
     kept = [phrase.mask, turn.answered.grounded.coarse, phrase.heads.maps, phrase.heads.shares]
     each = sum(array.nbytes for array in kept) + len(phrase.map)
