@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def project(tmp_path: Path) -> Path:
 
 def snakemake(project: Path) -> tuple[int, str]:
     done = subprocess.run(
-        ["snakemake", "--cores", "1", "--logger", "lines", "--keep-going"],
+        [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "lines", "--keep-going"],
         cwd=project,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY / "workflow/progress")},
         capture_output=True,
