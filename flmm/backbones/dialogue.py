@@ -12,7 +12,7 @@ from transformers import DynamicCache
 
 from flmm.backbones.base import Generation, Observation
 from flmm.backbones.spans import Spoken, pack
-from flmm.backbones.tap import Rows
+from flmm.backbones.tap import Recording, Rows
 from flmm.backbones.words import as_words
 from flmm.errors import InputError
 
@@ -27,6 +27,13 @@ class _Kept(NamedTuple):
     tokens: int
     end: int
     last: Generation | None
+
+
+class _Read(NamedTuple):
+    """What one step left: the tap's maps, and the hidden states, L times (1, 1, D)."""
+
+    recording: Recording
+    states: tuple[torch.Tensor, ...]
 
 
 class Dialogue:
@@ -90,11 +97,10 @@ class Dialogue:
         backbone = self._backbone
         logits = self._ask(question, max_new_tokens)
         assert self._prompt is not None
-        columns = torch.cat(self._prompt.columns)
-        rows = Rows(0, torch.zeros(1, dtype=torch.long), columns, torch.ones(1, 1))
         new: list[int] = []
-        maps: list[torch.Tensor] = []  # (1, C, N) per token that was fed back
-        hidden: list[torch.Tensor] = []  # (L, 1, D)
+        read: list[
+            _Read
+        ] = []  # per token that was fed back; put together after the last, so that none waits for it
         while True:
             token = int(logits.argmax())
             if token in self._ends:
@@ -107,12 +113,11 @@ class Dialogue:
                 self._end = self._ends[0]
                 break  # as in `generate`, the last token is not fed back
             # Armed per step: whoever listens may do something else with the model between two tokens.
-            with backbone.tap.reading([rows], steps=True) as recording:
-                logits, states = self._feed([token])
-            maps.append(recording.attention())
-            hidden.append(states)
+            with backbone.tap.reading([self._rows], steps=True) as recording:
+                logits, states = self._step(token)
+            read.append(_Read(recording, states))
         self._turns.append((question, backbone.decode(new)))
-        self.last = Generation(tuple(new), self._observed(question, new, maps, hidden))
+        self.last = Generation(tuple(new), self._observed(question, new, read))
 
     def _ask(self, question: str, max_new_tokens: int) -> torch.Tensor:
         """Feed the question (and the picture before the first one); the logits (V,) of the answer's first token."""
@@ -128,13 +133,15 @@ class Dialogue:
             # A model keeps this of the prompt that it read last, which may be another conversation's by the next turn.
             nowhere = torch.zeros(1, 1, dtype=torch.long, device=backbone.model.device)
             self._shift = backbone.positions(nowhere)
+            columns = torch.cat(prompt.columns).to(nowhere.device)
+            self._rows = Rows(0, nowhere[0], columns, torch.ones(1, 1, device=nowhere.device))
             logits: torch.Tensor = output.logits[0, -1]
             return logits
         ids = self._next(question)
         backbone.check_length(repr(question), len(self._tokens) + len(ids), max_new_tokens)
         waiting = self._tokens[self._cache.get_seq_length() :]  # the end of an answer that was cut off
         self._tokens += ids
-        return self._feed([*waiting, *ids])[0]
+        return self._feed([*waiting, *ids])
 
     def _next(self, question: str) -> list[int]:
         """The tokens between the latest answer and the next one."""
@@ -149,8 +156,8 @@ class Dialogue:
         ids: list[int] = backbone.tokenizer.encode(rest, add_special_tokens=False)
         return ids
 
-    def _feed(self, tokens: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (V,) after the last of some tokens, and the hidden states (L, T, D) of all of them."""
+    def _feed(self, tokens: list[int]) -> torch.Tensor:
+        """Logits (V,) after the last of some tokens."""
         backbone, length = self._backbone, self._cache.get_seq_length()
         spoken = Spoken("", tuple(tokens), (), (), (), (0,) * len(tokens))
         packed = pack([spoken], length, backbone.model.device)
@@ -159,23 +166,33 @@ class Dialogue:
             attention_mask=backbone.masks(packed, length),
             position_ids=packed.positions + self._shift,
             past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: torch.Tensor = output.logits[0, -1]
+        return logits
+
+    def _step(self, token: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Logits (V,) after one token, which sees all before it, and its hidden states: L times (1, 1, D)."""
+        backbone, length = self._backbone, self._cache.get_seq_length()
+        output = backbone.model(
+            input_ids=torch.tensor([[token]], device=self._shift.device),
+            position_ids=length + self._shift,
+            past_key_values=self._cache,
             output_hidden_states=True,
             use_cache=True,
             logits_to_keep=1,
         )
-        states = torch.cat(output.hidden_states[-backbone.layers :]).float().cpu()
-        return output.logits[0, -1], states
+        return output.logits[0, -1], output.hidden_states[-backbone.layers :]
 
-    def _observed(
-        self, question: str, new: list[int], maps: list[torch.Tensor], hidden: list[torch.Tensor]
-    ) -> Observation | None:
-        if not maps or self._prompt is None:
+    def _observed(self, question: str, new: list[int], read: list[_Read]) -> Observation | None:
+        if not read or self._prompt is None:
             return None
-        texts = tuple(self._backbone.tokenizer.decode([token]) for token in new[: len(maps)])
-        attention = self._prompt.maps(torch.cat(maps))
-        return Observation(
-            question, tuple(range(len(maps))), texts, attention, tuple(hidden), self._prompt.grids
-        )
+        count = len(read)
+        texts = tuple(self._backbone.tokenizer.decode([token]) for token in new[:count])
+        attention = self._prompt.maps(torch.cat([each.recording.attention() for each in read]))
+        hidden = tuple(torch.cat(each.states).float().cpu() for each in read)  # (L, 1, D)
+        return Observation(question, tuple(range(count)), texts, attention, hidden, self._prompt.grids)
 
 
 def rest_of_template(before: str, answer: str, after: str, name: str) -> str:

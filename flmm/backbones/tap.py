@@ -157,4 +157,6 @@ def _read(
         future = torch.arange(k.shape[1], device=k.device)[None, :] > queries[:, None]  # (R, S)
         scores = scores.masked_fill(future, -torch.inf)
     maps = scores.softmax(dim=-1).index_select(2, columns)  # (M, R, N)
+    if rows.merge.numel() == 1:  # the mean over one token: every step of an answer
+        return maps.transpose(0, 1)
     return torch.einsum("pr,mrn->pmn", rows.merge.to(maps), maps)
