@@ -54,13 +54,6 @@ class Conversation:
         """
         if not question.strip():
             raise InputError("question: expected a text that asks something")
-        try:
-            yield from self._spoken(question, max_new_tokens)
-        except BaseException:
-            self._dialogue.undo()
-            raise
-
-    def _spoken(self, question: str, max_new_tokens: int) -> Iterator[str]:
         decode, told = self.grounder.backbone.decode, ""
         tokens: list[int] = []
         ends: list[int] = []
@@ -73,9 +66,10 @@ class Conversation:
                 told = text
         text = decode(tokens)
         turn = self._turn(question, text, ends)
+        self._dialogue.keep()
+        self.turns.append(turn)
         if text != told:
             yield text[len(told) :]
-        self.turns.append(turn)
 
     def _turn(self, question: str, text: str, ends: list[int]) -> Turn:
         size = (self.picture.height, self.picture.width)

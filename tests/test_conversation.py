@@ -1,17 +1,19 @@
 """A grounded conversation: the plain LMM's words, streamed, with masks; what fails leaves it as it was."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from transformers import DynamicCache
 
 from flmm import Grounder
 from flmm.backbones.dialogue import rest_of_template
-from flmm.errors import InputError
+from flmm.errors import InputError, StepError
 from flmm.shapes.world.scenes import make_scene
 from flmm.shipped import models
 
@@ -66,6 +68,93 @@ def test_every_turn_is_token_for_token_the_plain_models(grounder: Grounder, pict
     once = [token for token, _ in itertools.groupby(dialogue.tokens)]
     turns = grounder.backbone.tokenizer.decode(once)
     assert all(question in turns for question in QUESTIONS)
+
+
+# What the authors' templates write, with "<image>" for the picture; the end of an answer is the model's own mark.
+WRITTEN = {
+    "shapes-llava": ("USER: <image>\n{} ASSISTANT:", "USER: {} ASSISTANT:"),
+    "shapes-llava-next": ("USER: <image>\n{} ASSISTANT:", "USER: {} ASSISTANT:"),
+    "shapes-deepseek-vl": ("User: <image>{}\n\nAssistant:", "User: {}\n\nAssistant:"),
+}
+
+
+def test_a_conversation_is_written_as_the_model_was_taught_it(
+    grounder: Grounder, picture: Image.Image, request: pytest.FixtureRequest
+) -> None:
+    first, later = WRITTEN[request.node.callspec.params["grounder"]]
+    conversation, backbone = grounder.converse(picture), grounder.backbone
+    expected: list[int] = []
+    for number, question in enumerate(QUESTIONS):
+        words = (
+            (later if number else first).format(question).replace("<image>", backbone.processor.image_token)
+        )
+        expected += backbone.tokenizer.encode(words, add_special_tokens=not number)
+        said(conversation.ask(question, max_new_tokens=60))
+        expected += [*conversation._dialogue.last.tokens, backbone.model.generation_config.eos_token_id[0]]
+    image = backbone.tokenizer.convert_tokens_to_ids(backbone.processor.image_token)
+    alone = [
+        key
+        for key, run in itertools.groupby(conversation._dialogue.tokens)
+        for _ in ([0] if key == image else run)
+    ]
+    assert alone == expected[:-1]
+
+
+class Bytes:
+    """A backbone whose tokens are bytes, and its dialogue, which says some; nothing is grounded."""
+
+    last = None
+
+    def __init__(self, said: bytes) -> None:
+        self.said = said
+
+    def converse(self, picture: Image.Image) -> "Bytes":
+        return self
+
+    def say(self, question: str, *, max_new_tokens: int) -> Iterator[int]:
+        yield from self.said
+
+    def keep(self) -> None: ...
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode(errors="replace").strip()
+
+
+@given(st.one_of(st.text().map(str.encode), st.binary()))
+def test_the_pieces_of_an_answer_are_its_text(llava: Grounder, spoken: bytes) -> None:
+    """Also where a character has several tokens, where spaces follow, and where the last character is cut off."""
+    backbone = Bytes(spoken)
+    conversation = Grounder(backbone, llava.head, llava.segmenter).converse(Image.new("RGB", (8, 8)))  # type: ignore[arg-type]
+    pieces = list(conversation.ask("what?"))
+    assert "".join(pieces) == backbone.decode(spoken) == conversation.turns[-1].answered.text
+    assert all(pieces)
+
+
+def test_a_character_of_several_tokens_comes_whole(llava: Grounder) -> None:
+    backbone = Bytes("é 🟥 x".encode())
+    conversation = Grounder(backbone, llava.head, llava.segmenter).converse(Image.new("RGB", (8, 8)))  # type: ignore[arg-type]
+    assert list(conversation.ask("what?")) == ["é", " 🟥", " x"]
+
+
+def test_masks_that_fail_leave_the_conversation_as_it_was(
+    llava: Grounder, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StepError("no")
+
+    conversation, undisturbed = llava.converse(picture), llava.converse(picture)
+    for each in (conversation, undisturbed):
+        said(each.ask(QUESTIONS[1], max_new_tokens=8))
+    with monkeypatch.context() as broken:
+        broken.setattr(llava, "masks", fail)
+        with pytest.raises(StepError, match="no"):
+            said(conversation.ask(QUESTIONS[0], max_new_tokens=8))
+    for each in (conversation, undisturbed):
+        said(each.ask(QUESTIONS[2], max_new_tokens=8))
+    assert conversation._dialogue.tokens == undisturbed._dialogue.tokens
+    assert [turn.answered.text for turn in conversation.turns] == [
+        turn.answered.text for turn in undisturbed.turns
+    ]
 
 
 def test_the_first_turn_is_that_of_answer(grounder: Grounder, picture: Image.Image) -> None:

@@ -4,7 +4,7 @@ Legend: C channels = layers x heads, L layers, D hidden width, N image columns.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from PIL import Image
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from flmm.backbones.lmm import Prompt, TransformersBackbone
 
 
+class _Kept(NamedTuple):
+    """A state of a conversation: its turns, its tokens, and how its latest answer ended."""
+
+    turns: int
+    tokens: int
+    end: int
+    last: Generation | None
+
+
 class Dialogue:
     """What was said about one picture, and the keys and values of all of it.
 
@@ -31,11 +40,13 @@ class Dialogue:
         self._turns: list[tuple[str, str]] = []
         self._tokens: list[int] = []
         self._prompt: Prompt | None = None
+        self._shift = torch.zeros(1, 1, dtype=torch.long)  # of positions behind the prompt
         self._cache = DynamicCache()
         self._ends: list[int] = list(backbone.model.generation_config.eos_token_id)
         self._end = self._ends[0]  # how the latest answer ended
         self.last: Generation | None = None  # of the latest whole turn
-        self._before: tuple[int, int, int, Generation | None] = (0, 0, self._end, None)
+        self._kept = _Kept(0, 0, self._end, None)
+        self._speaking = object()  # the turn that began last
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -45,27 +56,34 @@ class Dialogue:
     def say(self, question: str, *, max_new_tokens: int) -> Iterator[int]:
         """The answer's tokens as they come, without the end token; ``last`` has them and what the tap read afterwards.
 
-        A turn that is broken off, or fails, leaves the conversation as it was before.
+        The next turn forgets this one, whole or broken off, unless ``keep`` was called.
 
         Raises:
             InputError: question and answer do not fit the model's context; the model cannot read them or the picture;
-                the model's chat template knows no second turn.
+                the model's chat template knows no second turn; another question was asked before the answer's end.
         """
-        self._before = (len(self._turns), len(self._tokens), self._end, self.last)
-        try:
-            yield from self._turn(question, max_new_tokens)
-        except BaseException:
-            self.undo()
-            raise
+        self.forget()
+        self._speaking = mine = object()
+        for token in self._turn(question, max_new_tokens):
+            yield token
+            if self._speaking is not mine:
+                raise InputError(f"{question!r}: another question was asked before the answer's end")
 
-    def undo(self) -> None:
-        """Forget the latest turn, whole or not; once."""
-        turns, tokens, self._end, self.last = self._before
-        del self._turns[turns:], self._tokens[tokens:]
-        if not tokens:
+    def keep(self) -> None:
+        """Let the latest turn, which has to be whole, be part of the conversation."""
+        self._kept = _Kept(len(self._turns), len(self._tokens), self._end, self.last)
+
+    def forget(self) -> None:
+        """Back to the latest turn that was kept. A forward may have been broken off between two layers."""
+        kept = self._kept
+        self._speaking = object()
+        self._end, self.last = kept.end, kept.last
+        del self._turns[kept.turns :], self._tokens[kept.tokens :]
+        if not kept.tokens:
             self._cache, self._prompt = DynamicCache(), None
-        elif self._cache.get_seq_length() > tokens:
-            self._cache.crop(tokens - self._cache.get_seq_length())
+            return
+        for layer in self._cache.layers:
+            layer.crop(min(0, kept.tokens - layer.get_seq_length()))
 
     @torch.no_grad()
     def _turn(self, question: str, max_new_tokens: int) -> Iterator[int]:
@@ -107,6 +125,9 @@ class Dialogue:
             output = backbone.model(
                 **prompt.inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1
             )
+            # A model keeps this of the prompt that it read last, which may be another conversation's by the next turn.
+            nowhere = torch.zeros(1, 1, dtype=torch.long, device=backbone.model.device)
+            self._shift = backbone.positions(nowhere)
             logits: torch.Tensor = output.logits[0, -1]
             return logits
         ids = self._next(question)
@@ -136,7 +157,7 @@ class Dialogue:
         output = backbone.model(
             input_ids=packed.tokens,
             attention_mask=backbone.masks(packed, length),
-            position_ids=backbone.positions(packed.positions),
+            position_ids=packed.positions + self._shift,
             past_key_values=self._cache,
             output_hidden_states=True,
             use_cache=True,

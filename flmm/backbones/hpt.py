@@ -41,16 +41,23 @@ _PREFIXES = {
 
 @dataclass(frozen=True)
 class _Speech:
-    """How a language model is spoken to. ``image``: a token that no text holds stands for the picture."""
+    """How a language model is spoken to.
+
+    ``image``: a token that no text holds stands for the picture. ``between``: what follows the end of an answer.
+    """
 
     template: str
     image: str
     stops: tuple[str, ...]
+    between: str = ""
 
 
 _SPEECH = {
     "internlm2": _Speech(
-        "<|im_start|>user\n{input}<|im_end|>\n<|im_start|>assistant\n", "<unk>", ("<|im_end|>", "</s>")
+        "<|im_start|>user\n{input}<|im_end|>\n<|im_start|>assistant\n",
+        "<unk>",
+        ("<|im_end|>", "</s>"),
+        between="\n",
     ),
     "llama": _Speech(
         "<|start_header_id|>user<|end_header_id|>\n\n{input}<|eot_id|>"
@@ -152,7 +159,8 @@ class HPT(Llava):
         return template.replace("{input}", f"{self.processor.image_token}\n{text}")
 
     def turn(self, text: str) -> str:
-        return _SPEECH[self.model.config.speech].template.replace("{input}", text)
+        speech = _SPEECH[self.model.config.speech]
+        return speech.between + speech.template.replace("{input}", text)
 
 
 def enlarged(places: torch.Tensor, side: int, extra: int) -> torch.Tensor:

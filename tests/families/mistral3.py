@@ -16,8 +16,9 @@ from flmm.params import BackboneEntry
 from tests.tiny_parts import SIZES, entry, tiny_tokenizer
 
 TEMPLATE = (
-    "<s>{% for message in messages %}[INST]{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}[/INST]{% endfor %}"
+    "<s>{% for message in messages %}{% if message['role'] == 'user' %}[INST]{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}[/INST]"
+    "{% else %}{{ message['content'][0]['text'] }}</s>{% endif %}{% endfor %}"
 )
 
 
