@@ -21,8 +21,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	"$(PYTHON)" -m venv "$(VENV)"
 	@echo "installing the pinned packages into $(VENV) (about two minutes)"
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check -r requirements.lock
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --no-deps -e .
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check -r requirements.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -e .
 	@touch "$@"
 
 .PHONY: install
@@ -35,7 +35,7 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	flmm report --show
 
 $(DEMO): $(INSTALLED) requirements-demo.lock
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --no-deps -r requirements-demo.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -r requirements-demo.lock
 	@touch "$@"
 
 .PHONY: install-demo

@@ -1,7 +1,7 @@
 """From a picture and words to masks in two calls: what the pipeline trained, for everybody's own pictures.
 
     grounder = flmm.Grounder.load("shapes-llava")
-    found = grounder.ground("picture.png", ["the red circle", "the sky"])
+    found = grounder.ground("picture.png", ["the red circle", "the blue star"])
 
 Legend: P phrases, h w the picture's height and width in pixels.
 """

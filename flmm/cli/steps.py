@@ -18,7 +18,8 @@ from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.running import step_runs
-from flmm.pipeline.steps import GENERATE, REPORT, TRACK, Graph, Step
+from flmm.pipeline.step import GENERATE, REPORT, TRACK, Step
+from flmm.pipeline.steps import Graph
 from flmm.tracking.uri import tracking_uri
 
 app = typer.Typer()

@@ -57,6 +57,26 @@ def score_answers(
         InputError: the file is damaged, or a question has no answer, or two, or an answer has no question (names
         the file and the line or the questions).
     """
+    said = _one_per_question(answers, questions)
+    rows = [
+        {"label": q.answer, "options": list(q.options), "group": q.group, "category": q.category}
+        for q in questions
+    ]
+    columns = answer_columns(rows, said)
+    images = [picture(q.archive, q.image, q.image_bytes) for q in questions]
+    records = [
+        record
+        for protocol in benchmark.protocols
+        for record in records_of(
+            benchmark.count(columns, protocol), images, SEED,
+            suite=SUITE, backbone=system, head=system, benchmark=dataset, split=split, protocol=protocol,
+        )
+    ]  # fmt: skip
+    return Score(records, len(questions), 0)
+
+
+def _one_per_question(answers: Path, questions: Sequence[Question]) -> list[str]:
+    """The texts of a file in the questions' order."""
     given = _read(answers)
     twice = [key for key, count in Counter(key for key, _ in given).items() if count > 1]
     if twice:
@@ -76,22 +96,7 @@ def score_answers(
             f"{answers}: {len(missing)} of {len(questions)} questions have no answer, such as {_few(missing)}; "
             'an answer without words is an empty text, ""'
         )
-    rows = [
-        {"label": q.answer, "options": list(q.options), "group": q.group, "category": q.category}
-        for q in questions
-    ]
-    said = [texts[question.question_id] or "" for question in questions]
-    columns = answer_columns(rows, said)
-    images = [picture(q.archive, q.image, q.image_bytes) for q in questions]
-    records = [
-        record
-        for protocol in benchmark.protocols
-        for record in records_of(
-            benchmark.count(columns, protocol), images, SEED,
-            suite=SUITE, backbone=system, head=system, benchmark=dataset, split=split, protocol=protocol,
-        )
-    ]  # fmt: skip
-    return Score(records, len(questions), 0)
+    return [texts[question.question_id] or "" for question in questions]
 
 
 def _read(path: Path) -> list[tuple[str, str | None]]:

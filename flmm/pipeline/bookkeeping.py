@@ -14,7 +14,8 @@ from flmm.params import Params
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.outputs import record as record_of
 from flmm.pipeline.state import State, rule_of
-from flmm.pipeline.steps import GENERATE, Graph, Step
+from flmm.pipeline.step import GENERATE, Step
+from flmm.pipeline.steps import Graph
 
 # Steps that one stage of dvc.yaml runs together.
 STAGES = {"digest": "download", "import": "train"}

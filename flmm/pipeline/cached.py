@@ -14,7 +14,7 @@ from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.pipeline import paths
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import Step
+from flmm.pipeline.step import Step
 
 CACHE = Path("cache")
 # Below the folder of each step that caches: who made it, its key and, but for checkpoints, the part or archive.

@@ -13,7 +13,8 @@ from flmm.data import datasets
 from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.pipeline.hashes import Hashes
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 
 # The modules in which a step's work begins; families, readers and benchmarks come to them by the params.
 ENTRIES: dict[str, tuple[str, ...]] = {

@@ -17,7 +17,8 @@ from flmm.params import Params
 from flmm.pipeline import content, paths
 from flmm.pipeline.code import code_hash
 from flmm.pipeline.hashes import Hashes
-from flmm.pipeline.steps import GENERATE, Graph, Step
+from flmm.pipeline.step import GENERATE, Step
+from flmm.pipeline.steps import Graph
 
 DIGITS = 12
 

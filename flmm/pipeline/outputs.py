@@ -7,7 +7,8 @@ from flmm.benchmarks import benchmark
 from flmm.errors import InputError
 from flmm.files import read_json
 from flmm.pipeline import paths
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 
 RECORD = "key.json"
 

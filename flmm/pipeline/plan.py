@@ -11,7 +11,7 @@ from flmm.params import Params
 from flmm.pipeline import costs, counts, needs
 from flmm.pipeline.counts import Part
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import Step
+from flmm.pipeline.step import Step
 
 _PAPER_TRAINING = 160  # A800 hours of one backbone: 20 h on 8 GPUs, the LMM run again in every epoch
 _STATES = {

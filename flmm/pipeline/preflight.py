@@ -11,7 +11,7 @@ from flmm.device import has_gpu, no_gpu
 from flmm.errors import InputError
 from flmm.pipeline import needs, paths
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import Step
+from flmm.pipeline.step import Step
 
 # The keys that say where a step runs.
 DEVICES = ("extract", "embed", "evaluate")

@@ -10,7 +10,8 @@ from flmm.files import write_json
 from flmm.params import Params
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.outputs import outputs, record, recorded
-from flmm.pipeline.steps import VOLATILE, Graph, Step
+from flmm.pipeline.step import VOLATILE, Step
+from flmm.pipeline.steps import Graph
 
 
 @dataclass

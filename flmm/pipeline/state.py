@@ -18,7 +18,8 @@ from flmm.pipeline import paths
 from flmm.pipeline.hashes import Hashes
 from flmm.pipeline.keys import Keys, is_remote, local_path
 from flmm.pipeline.outputs import outputs, record, recorded, shards_are_there
-from flmm.pipeline.steps import TRACK, VOLATILE, Graph, Step
+from flmm.pipeline.step import TRACK, VOLATILE, Step
+from flmm.pipeline.steps import Graph
 from flmm.tracking.uri import tracking_uri
 
 # A file that is newer than any result: Snakemake's one reason to make again what is there (workflow/rules/common.smk).

@@ -4,8 +4,6 @@ Everything else follows from it: Snakemake's inputs (``state``), the cache addre
 (``keys``), DVC's stages (tests/workflow checks dvc.yaml), what ``flmm plan`` counts.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from flmm.benchmarks import Benchmark, benchmark, names
@@ -14,27 +12,8 @@ from flmm.data.readers import Files
 from flmm.errors import InputError
 from flmm.params import Params
 from flmm.pipeline import paths
-
-
-@dataclass(frozen=True, order=True)
-class Step:
-    """One instance of a step; ``item`` is a source, a part, an archive or a benchmark, as the step's name asks."""
-
-    name: str
-    backbone: str = ""
-    item: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(word for word in (self.name, self.backbone, self.item) if word)
-
-
-GENERATE = Step("generate")
-REPORT, TRACK = Step("report"), Step("track")
-
-# The reader whose samples are narratives.
-NARRATIVES = "png"
-# Steps whose files are big and can be made again: nobody asks for them unless a step that runs reads them.
-VOLATILE = frozenset({"generate", "download"})
+from flmm.pipeline.reads import READS, downloads
+from flmm.pipeline.step import NARRATIVES, REPORT, TRACK, VOLATILE, Step
 
 
 class Graph:
@@ -230,68 +209,12 @@ class Graph:
             raise InputError(
                 f"params.yaml asks for no `{step}`; it asks for: {', '.join(others) or 'none of these'}"
             )
-        found: list[Step] = getattr(self, f"_{step.name}")(step)
-        return list(dict.fromkeys(found))
-
-    def _generate(self, step: Step) -> list[Step]:
-        return []
-
-    def _download(self, step: Step) -> list[Step]:
-        return [GENERATE] if self.is_generated(step.item) else []
-
-    def _digest(self, step: Step) -> list[Step]:
-        return [Step("download", item=step.item)]
-
-    def _prepare(self, step: Step) -> list[Step]:
-        leaking = self.leaking_parts if step.item in self.training_parts else []
-        return [
-            *_downloads(self.files_of(step.item).annotations),
-            *(Step("prepare", item=part) for part in leaking),
-        ]
-
-    def _embed(self, step: Step) -> list[Step]:
-        return [
-            *(Step("prepare", item=part) for part in self.embedded_parts(step.item)),
-            *_downloads([step.item]),
-            *self.segmenter_source(),
-        ]
+        return list(dict.fromkeys(READS[step.name](self, step)))
 
     def embedded_parts(self, archive: str) -> list[str]:
         """The parts whose photographs of an archive are embedded."""
         parts = {part for backbone in self.params.backbones for part in self.extracted_parts(backbone)}
         return [part for part in self.parts if part in parts and archive in self.files_of(part).pictures]
-
-    def _extract(self, step: Step) -> list[Step]:
-        return [Step("prepare", item=step.item), *_downloads(self.files_of(step.item).pictures)]
-
-    def _train(self, step: Step) -> list[Step]:
-        extracted = [Step("extract", step.backbone, part) for part in self.training_parts]
-        return [*extracted, *self._embeddings(self.training_parts), *self.segmenter_source()]
-
-    def _import(self, step: Step) -> list[Step]:
-        source = self.params.head_source(step.backbone)
-        return [*_downloads([source] if source else []), *self.segmenter_source()]
-
-    def _select(self, step: Step) -> list[Step]:
-        return [Step("extract", step.backbone, part) for part in self.training_parts]
-
-    def _keywords(self, step: Step) -> list[Step]:
-        parts = [*self.narratives(training=True), *self.narratives(training=False)]
-        return [*(Step("prepare", item=part) for part in parts), *self._pictures(parts)]
-
-    def _evaluate(self, step: Step) -> list[Step]:
-        parts, words = self.parts_of(step.item), benchmark(step.item).words
-        head = [self.head(step.backbone), *self.segmenter_source()]
-        if words == "spoken":
-            extracted = [Step("extract", step.backbone, part) for part in parts]
-            return [*extracted, *self._embeddings(parts), *head, *self.selection(step.backbone)]
-        prepared = [Step("prepare", item=part) for part in parts]
-        asked = [*prepared, *self._pictures(parts), *head]
-        return asked if words == "asked" else [*asked, *self.selection(step.backbone)]
-
-    def _count(self, step: Step) -> list[Step]:
-        asked = [Step("prepare", item=part) for part in self.asked_parts]
-        return [*(Step("evaluate", step.backbone, name) for name in self.benchmarks), *asked]
 
     @cached_property
     def asked_parts(self) -> list[str]:
@@ -299,38 +222,7 @@ class Graph:
         asked = [name for name, entry in self.benchmarks.items() if entry.words == "asked"]
         return [part for name in asked for part in self.parts_of(name)]
 
-    def _overlays(self, step: Step) -> list[Step]:
-        return [Step("evaluate", step.backbone, step.item), *self._pictures(self.parts_of(step.item))]
-
-    def _report(self, step: Step) -> list[Step]:
-        prepared = [Step("prepare", item=part) for part in self.parts]
-        each = [
-            step
-            for name in self.params.backbones
-            for step in (
-                self.head(name),
-                *self.keywords(name),
-                *self._count(Step("count", name)),
-                Step("count", name),
-                *self.drawn(name),
-            )
-        ]
-        return [*prepared, *each]
-
-    def _track(self, step: Step) -> list[Step]:
-        return [found for found in self.results if found.name != "track"]
-
-    def _pictures(self, parts: Iterable[str]) -> list[Step]:
-        return [step for part in parts for step in _downloads(self.files_of(part).pictures)]
-
-    def _embeddings(self, parts: Iterable[str]) -> list[Step]:
-        return [Step("embed", item=name) for part in parts for name in self.files_of(part).pictures]
-
     def segmenter_source(self) -> list[Step]:
         """The download of the segmenter, where it is one."""
         checkpoint = self.params.active.segmenter.checkpoint
-        return _downloads([checkpoint]) if checkpoint in self.params.sources else []
-
-
-def _downloads(sources: Iterable[str]) -> list[Step]:
-    return [Step("download", item=source) for source in sources]
+        return downloads([checkpoint]) if checkpoint in self.params.sources else []

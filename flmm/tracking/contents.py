@@ -13,7 +13,8 @@ from flmm.files import read_json, sha256_file, sha256_of
 from flmm.params import Params
 from flmm.pipeline import content, paths
 from flmm.pipeline.keys import Keys
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 
 # A backbone's runs, and the steps whose results each shows.
 RUNS = {

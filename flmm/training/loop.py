@@ -52,14 +52,7 @@ def train(
     segmenter = load_segmenter(params.active.segmenter, raw)
     _check_embeddings(images, segmenter)
     config = _head_config(params, backbone_name, images, segmenter)
-    head = build_head(
-        params.train.head,
-        channels=config.channels,
-        layers=config.layers,
-        hidden_width=config.hidden_width,
-        segmenter=segmenter,
-        seed=params.seed,
-    )
+    head = _fresh_head(params, config, segmenter)
     accelerator = make_accelerator(params.train)
     trainer = Trainer(params.train, params.seed, head, images, accelerator)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
@@ -78,6 +71,17 @@ def train(
         where |= {"hardware": hardware(accelerator.device), "threads": params.train.threads}
         write_json(out / "timing.json", timing | {"resumed_after_step": done} | where)
         kept.remove()
+
+
+def _fresh_head(params: Params, config: HeadConfig, segmenter: Segmenter) -> GroundingHead:
+    return build_head(
+        params.train.head,
+        channels=config.channels,
+        layers=config.layers,
+        hidden_width=config.hidden_width,
+        segmenter=segmenter,
+        seed=params.seed,
+    )
 
 
 def _check_embeddings(images: TrainingImages, segmenter: Segmenter) -> None:

@@ -27,7 +27,8 @@ from flmm.evaluation.score import score, template
 from flmm.evaluation.tables import dataset_and_split
 from flmm.files import read_json, write_json, write_table
 from flmm.params import Params, parse_params
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 from flmm.report import labels
 from flmm.report.table import print_table
 from tests.evaluation.conftest import SHIFTED, NoEmbeddings, write_part

@@ -11,7 +11,8 @@ from flmm.pipeline.bookkeeping import CACHES, stage_of
 from flmm.pipeline.keys import Keys, record_of
 from flmm.pipeline.outputs import outputs, record
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import TRACK, Graph, Step
+from flmm.pipeline.step import TRACK, Step
+from flmm.pipeline.steps import Graph
 from flmm.tracking.uri import tracking_uri
 
 # What the fake servers hold: bytes by address. A local file holds its own.

@@ -6,7 +6,8 @@ from flmm.params import load_params
 from flmm.pipeline.bookkeeping import write_keys
 from flmm.pipeline.experiment import share_cache
 from flmm.pipeline.keys import Keys
-from flmm.pipeline.steps import TRACK, Graph
+from flmm.pipeline.step import TRACK
+from flmm.pipeline.steps import Graph
 from tests.workflow.fake import run
 
 if __name__ == "__main__":

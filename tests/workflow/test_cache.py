@@ -18,7 +18,7 @@ from flmm.pipeline import hashes, paths
 from flmm.pipeline.cached import cached, damage, delete
 from flmm.pipeline.outputs import outputs
 from flmm.pipeline.state import State
-from flmm.pipeline.steps import Step
+from flmm.pipeline.step import Step
 from tests.workflow.conftest import REPOSITORY
 from tests.workflow.fake import run
 

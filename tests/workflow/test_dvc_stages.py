@@ -12,7 +12,8 @@ from flmm.pipeline.code import modules
 from flmm.pipeline.hashes import Hashes
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.outputs import outputs
-from flmm.pipeline.steps import Graph, Step
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 from tests.workflow.conftest import REPOSITORY, Project
 
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]

@@ -11,7 +11,8 @@ from flmm.params import load_params
 from flmm.pipeline.outputs import outputs, targets
 from flmm.pipeline.preflight import preflight
 from flmm.pipeline.state import CHANGED, State
-from flmm.pipeline.steps import GENERATE, Graph, Step
+from flmm.pipeline.step import GENERATE, Step
+from flmm.pipeline.steps import Graph
 
 
 envvars:

@@ -89,7 +89,8 @@ class LogHandler(LogHandlerBase):
     def _job(self, record: dict[str, Any]) -> None:
         job, rule = record["jobid"], record["rule_name"]
         self._rules[job], self._logs[job] = rule, [str(path) for path in record.get("log") or ()]
-        self._names[job] = " ".join([rule, *map(str, (record.get("wildcards") or {}).values())])
+        items = {name: value for name, value in (record.get("wildcards") or {}).items() if name != "suite"}
+        self._names[job] = " ".join([rule, *map(str, items.values())])
 
     def _start(self, record: dict[str, Any]) -> None:
         self._started |= dict.fromkeys(record["jobs"], time.monotonic())
