@@ -15,6 +15,8 @@ from flmm.pipeline import content, paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
+from flmm.report.headline import mains
+from flmm.report.labels import benchmark_label
 
 # A backbone's runs, and the steps whose results each shows.
 RUNS = {
@@ -105,16 +107,22 @@ class Results:
 
 
 def parent(results: Results, reports: Path) -> Content:
-    """The whole configuration with every metric, for comparing backbones."""
+    """The whole configuration with the headlines, for comparing backbones; every metric is on ``evaluate``."""
     params, backbone = results.params, results.backbone
+    entry = params.catalogue[backbone]
     values = {name: value for run in RUNS for name, value in results.values(run).items()}
     origin = _origin(read_json(paths.trained(params, backbone) / "summary.json"))
     return Content(
-        params={**values, "suite": params.suite, "backbone": backbone, **origin},
-        metrics=_scores(params, backbone) | _words(results),
+        params={**values, "suite": params.suite, "backbone": backbone, "model": entry.model, **origin},
+        metrics=_headlines(params, backbone),
         data=_sources(results),
         artifacts=[
-            path for name in ("metrics.json", "index.html", "tables") if (path := reports / name).exists()
+            path
+            for path in (
+                *(reports / name for name in ("metrics.json", "index.html", "tables")),
+                paths.results(params, backbone, "overlays"),
+            )
+            if path.exists()
         ],
     )
 
@@ -234,6 +242,15 @@ def _bounds(params: Params, backbone: str, names: list[str]) -> dict[str, list[P
         for name, record in zip(names, records, strict=True)
         for bound, value in (("low", record.low), ("high", record.high))
     }
+
+
+def _headlines(params: Params, backbone: str) -> dict[str, list[Point]]:
+    """About ten numbers, one per data set and split, named as on the report page."""
+    found = mains(read_records(paths.metrics(params, backbone)))
+    names = [
+        f"headline/{benchmark_label(record.benchmark)} {record.split} {record.metric}" for record in found
+    ]
+    return {name: [(0, record.value)] for name, record in zip(metric_names(names), found, strict=True)}
 
 
 def _sources(results: Results) -> list[Data]:

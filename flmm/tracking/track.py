@@ -17,6 +17,13 @@ from flmm.tracking.uri import is_the_project_s, tracking_uri
 
 BATCH = 1000  # metrics that MLflow takes at once
 PARAM_BATCH = 100
+# What MLflow shows above the runs.
+NOTE = """One run per backbone, with a run of each step below it. `headline/…` are the numbers to compare; every metric,
+with its interval, is on the run `evaluate`. Runs of other parameters stay, tagged `current = false`.
+
+To compare backbones: search `tags.step = 'pipeline' and tags.current = 'true'`, tick the runs, *Compare*. The report
+page, its tables and the overlays are among each run's artifacts; its head is the registered model of the same name.
+"""
 
 
 def track(params: Params, *, reports: Path) -> None:
@@ -33,6 +40,7 @@ def track(params: Params, *, reports: Path) -> None:
     results = {backbone: Results(params, backbone) for backbone in params.backbones}
     try:
         runs = {backbone: _backbone(store, each, reports) for backbone, each in results.items()}
+        store.client.set_experiment_tag(store.experiment, "mlflow.note.content", NOTE)
         ids = {run for entry in runs.values() for run in entry.values()}
         for run in store.current(params.suite):
             if is_the_project_s() and run.info.run_id not in ids:

@@ -112,8 +112,24 @@ def test_intervals_stand_beside_their_numbers_in_the_evaluation_alone(params: Pa
     assert (evaluated[f"{name}/low"], evaluated[name], evaluated[f"{name}/high"]) == pytest.approx(
         (72.0, 80.0, 88.0)
     )
-    bounds = [key for key in metrics["pipeline"] if key.endswith(("/low", "/high"))]
-    assert name in metrics["pipeline"] and not bounds
+    assert name not in metrics["pipeline"]
+
+
+def test_the_parent_holds_what_backbones_are_compared_by(params: Params) -> None:
+    records = [
+        _record("refcoco", "unet+sam", "cIoU", 80.0),
+        _record("refcoco", "unet", "cIoU", 70.0),
+        _record("pope", "none", "accuracy", 0.9),
+    ]
+    write_json(paths.metrics(params, BACKBONE), records)
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "pipeline"]
+    assert run.data.metrics == {"headline/RefCOCO val cIoU": 80.0}
+    assert run.data.params["model"] == params.catalogue[BACKBONE].model
+    assert run.data.params["family"] == "llava"
+    client = Store.connect().client
+    assert "overlays" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert "headline/" in client.get_experiment_by_name("f-lmm").tags["mlflow.note.content"]
 
 
 def _scores(run: Run) -> dict[str, float]:
