@@ -9,10 +9,14 @@ from flmm.pipeline.hashes import Hashes
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "flmm"
 
-# Modules that move values and files around and fix no result. Neither they nor what they import belong to a step.
+# Modules that move values and files around and fix no result, and the conversation, which no step holds. Neither they
+# nor what they import belong to a step.
 NO_CONTENT = frozenset(
-    f"{PACKAGE}.{name}" for name in ("params", "files", "errors", "device", "progress", "pipeline", "cli")
-)
+    f"{PACKAGE}.{name}"
+    for name in (
+        "params", "files", "errors", "device", "progress", "pipeline", "cli", "backbones.dialogue",
+    )
+)  # fmt: skip
 
 
 def modules(entries: Iterable[str], hashes: Hashes) -> dict[str, str]:

@@ -159,6 +159,7 @@ EDITS = [
     Edit("predictions", gone("results/**/evaluate/res/predictions.parquet"), {"evaluate"}, {"evaluate": 1}),
     Edit("the page", gone("reports/index.html"), {"report"}, {}),
     Edit("a note beside a model's weights", new("flmm/shapes/models/shapes-llava/notes.txt", "x"), FROM_MODEL, {}),
+    Edit("the code of conversations", line("flmm/backbones/dialogue.py", "TURNS = 3"), NOTHING, {}),
     Edit("a model's card", line("flmm/shapes/models/shapes-llava/README.md", "hm"), NOTHING, {}),
     Edit("another model", new("flmm/shapes/models/shapes-llava-next/notes.txt", "x"), NOTHING, {}),
 ]  # fmt: skip
