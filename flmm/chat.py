@@ -16,7 +16,9 @@ from flmm.grounded import colour, facts, save
 from flmm.predictor import Grounder, Picture
 
 IMAGE, QUIT = "/image", "/quit"
-HELP = f"{IMAGE} PATH: another picture, from the beginning; {QUIT} or Ctrl-D: the end."
+HELP = (
+    f"{IMAGE} PATH: another picture, from the beginning; Ctrl-C: stop an answer; {QUIT} or Ctrl-D: the end."
+)
 
 
 class Chat:
@@ -57,6 +59,10 @@ class Chat:
                     self._print({"question": line.strip(), "error": str(error)})
                 else:
                     self._console.print(f"error: {error}", style="red", markup=False, highlight=False)
+            except KeyboardInterrupt:
+                if self._as_json or not sys.stdin.isatty():
+                    raise
+                self._console.print("stopped; the question does not count", style="dim")
 
     def _ask(self, question: str) -> None:
         if self._as_json:

@@ -157,7 +157,7 @@ class Grounder:
         """A conversation of several turns about one picture (``flmm.conversation``).
 
         Raises:
-            InputError: not a picture; a backbone that answers one question at a time.
+            InputError: not a picture.
         """
         from flmm.conversation import Conversation
 

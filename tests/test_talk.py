@@ -1,13 +1,17 @@
 """`flmm ground` and `flmm chat`: right after installation, saved, for programs, and with bad input."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
+from flmm import Grounder
+from flmm.chat import Chat
 from flmm.cli import app
 from flmm.data.sample import decode_rle
 from flmm.errors import InputError
@@ -90,6 +94,30 @@ def test_one_question_is_answered_and_saved(picture: Path, tmp_path: Path) -> No
     told = json.loads((folder / "turn-1.json").read_text())
     assert told["question"] == question and told["answer"] == "sky"
     assert (folder / "turn-1-overlay.png").is_file()
+
+
+def test_ctrl_c_stops_an_answer_and_the_conversation_goes_on(
+    picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grounder, said = Grounder.load("shapes-llava", device="cpu"), io.StringIO()
+    chat = Chat(grounder, picture, Console(file=said), folder=None, as_json=False)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    interrupted = iter([True, False])
+
+    def mask(*_: object) -> list[object]:
+        if next(interrupted):
+            raise KeyboardInterrupt
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grounder, "masks", mask)
+        patch.setattr(grounder, "phrases_of", lambda *_: ((), []))
+        chat.take_all([TOP, TOP])
+    assert "stopped" in said.getvalue() and len(chat.conversation.turns) == 1
+    monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+    monkeypatch.setattr(grounder, "masks", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):  # a program is not a person who changed their mind
+        chat.take_all([TOP])
 
 
 def test_without_a_picture_there_is_a_scene_to_talk_about() -> None:

@@ -4,7 +4,7 @@ Legend: C channels = layers x heads, L layers, D hidden width, N image columns.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -47,7 +47,8 @@ class Dialogue:
         self._turns: list[tuple[str, str]] = []
         self._tokens: list[int] = []
         self._prompt: Prompt | None = None
-        self._shift = torch.zeros(1, 1, dtype=torch.long)  # of positions behind the prompt
+        self._shift: torch.Tensor  # (1, 1) of positions behind the prompt
+        self._rows: Rows  # what the tap reads of a step
         self._cache = DynamicCache()
         self._ends: list[int] = list(backbone.model.generation_config.eos_token_id)
         self._end = self._ends[0]  # how the latest answer ended
@@ -89,7 +90,8 @@ class Dialogue:
         if not kept.tokens:
             self._cache, self._prompt = DynamicCache(), None
             return
-        for layer in self._cache.layers:
+        layers: list[Any] = self._cache.layers
+        for layer in layers:
             layer.crop(min(0, kept.tokens - layer.get_seq_length()))
 
     @torch.no_grad()
