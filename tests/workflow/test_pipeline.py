@@ -15,7 +15,7 @@ from tests.workflow.conftest import Project
 pytestmark = pytest.mark.pipeline
 
 HEAD = "results/shapes/shapes-llava/train/head.safetensors"
-STEPS = {"prepare", "extract", "embed", "train", "evaluate", "pipeline"}
+STEPS = {"prepare", "extract", "embed", "train", "keywords", "evaluate", "pipeline"}
 
 
 def digests(project: Project) -> dict[str, bytes]:
@@ -148,7 +148,9 @@ def test_the_runs_hold_curves_metrics_datasets_and_pictures(made_project: Projec
     ]
     assert runs["train"].data.metrics["trainable_parameters"] > 0
     records = json.loads((project.folder / "reports/metrics.json").read_text())
-    assert len(runs["evaluate"].data.metrics) == len(records)
+    assert len(runs["evaluate"].data.metrics) == 3 * len(records)  # each with the bounds of its interval
+    headlines = runs["pipeline"].data.metrics
+    assert "headline/RefCOCO val cIoU" in headlines and len(headlines) < 15
     names = {entry.dataset.name for entry in runs["evaluate"].inputs.dataset_inputs}
     assert {"refcoco-val", "png-val", "pope-random", "mmbench-dev"} <= names
     pictures = client.list_artifacts(runs["evaluate"].info.run_id, "overlays/res")
