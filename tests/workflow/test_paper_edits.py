@@ -9,7 +9,10 @@ import yaml
 
 from flmm.params import parse_params
 from flmm.pipeline import hashes
+from flmm.pipeline.keys import Keys
 from flmm.pipeline.state import State
+from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 from tests.workflow.conftest import REPOSITORY
 from tests.workflow.fake import run
 
@@ -77,3 +80,29 @@ def test_one_backbone_more_runs_its_own_steps_only(paper: tuple[dict[str, Any], 
     assert {step.backbone for step in ran} == {"mgm-2b", ""}
     assert {step.name for step in ran if not step.backbone} == {"report", "track"}
     assert run(parse_params(copy.deepcopy(params)), served) == []
+
+
+def test_dvc_sees_the_same_steps_by_their_own_keys(paper: tuple[dict[str, Any], dict[str, bytes]]) -> None:
+    """DVC's stages depend on own keys and on the stages before: what changes so is what Snakemake runs."""
+    params, _ = paper
+    before = Keys(Graph(parse_params(copy.deepcopy(params))))
+    for path, value, rules, _ in EDITS:
+        edited = copy.deepcopy(params)
+        section = edited
+        for name in path[:-1]:
+            section = section[name]
+        section[path[-1]] = value
+        graph = Graph(parse_params(edited))
+        after = Keys(graph)
+        known = set(before.graph.results)
+        changed: set[Step] = set()
+        for step in graph.results:  # in the order of the pipeline, so what a step reads comes before it
+            mine = step not in known or before.own(step) != after.own(step)
+            if mine or not changed.isdisjoint(graph.reads(step)) or _reads_less(before, graph, step):
+                changed.add(step)
+        assert {step.name for step in changed} == rules, path
+
+
+def _reads_less(before: Keys, graph: Graph, step: Step) -> bool:
+    """Whether a step reads other steps than before: another stage's files are among its dependencies."""
+    return set(before.graph.reads(step)) != set(graph.reads(step))
