@@ -43,6 +43,7 @@ TINY = Recipe(
     reference=TWO,
     location=TWO,
     pointing=TWO,
+    answering=TWO,
     vision_batch=3,
     warmup=1,
 )
@@ -98,7 +99,7 @@ def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str
         start=tmp_path / "donor",
         checkpoints=tmp_path / "wip",
     )
-    assert len(result["losses"]) == 2 + 2  # location and pointing
+    assert len(result["losses"]) == 2 + 2 + 2  # location, pointing and answering
     # SigLIP's tower cannot be taken over: it is warmed up, and the language model waits for it unchanged.
     assert (tmp_path / "wip-vision").exists() == (family == "deepseek_vl")
     if family == "deepseek_vl":
