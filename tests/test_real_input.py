@@ -85,7 +85,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
             raw=SAMPLE,
             out=folder,
         )
-        count(params, BACKBONE, {benchmark: folder}, folder)
+        count(params, BACKBONE, {benchmark: folder}, {}, folder)
         overlays(params, BACKBONE, benchmark, folder, SAMPLE, folder / "overlays")
     return out
 
