@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from flmm.cli.context import Device, Family, Head, Json, Model, SegmenterPath
+
 app = typer.Typer()
 
 
@@ -12,21 +14,13 @@ app = typer.Typer()
 def attention(
     image: Annotated[Path, typer.Argument(help="A picture.")],
     phrases: Annotated[list[str], typer.Argument(help='Words to look for, such as "the red circle".')],
-    head: Annotated[
-        str, typer.Option(help="A model that ships with the package, a head's file, or its folder.")
-    ] = "shapes-llava",
-    model: Annotated[
-        str | None, typer.Option(help="The LMM's directory or hub name (default: the one that ships).")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(help="Its family, where its config.json does not tell it.")
-    ] = None,
-    segmenter: Annotated[
-        str | None, typer.Option(help="The segmenter's directory or file (default: the one that ships).")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    head: Head = "shapes-llava",
+    model: Model = None,
+    family: Family = None,
+    segmenter: SegmenterPath = None,
+    device: Device = "auto",
     save: Annotated[Path, typer.Option(help="The folder of the pictures (default: this one).")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print numbers for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Draw each phrase's attention maps by layer and head, one PNG per phrase (docs/attention.md)."""
     from flmm.attention.phrases import show

@@ -8,29 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flmm.cli.context import Device, Dtype, Family, Head, Json, Model, SegmenterPath
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 app = typer.Typer()
 
-Head = Annotated[
-    str, typer.Option("--head", help="A model that ships with the package, a head's file, or its folder.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", help="The LMM's directory or hub name (default: the one that ships)."),
-]
-Family = Annotated[
-    str | None, typer.Option("--family", help="Its family, where its config.json does not tell it.")
-]
-SegmenterPath = Annotated[
-    str | None,
-    typer.Option("--segmenter", help="The segmenter's directory or file (default: the one that ships)."),
-]
-Dtype = Annotated[str, typer.Option("--dtype", help="Of the LMM: float32, bfloat16 or float16.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Save = Annotated[Path | None, typer.Option("--save", help="A folder for overlays, masks and JSON.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command()
