@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 CORES ?= all
+TEST_PROCESSES ?= auto
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
 DEMO := $(VENV)/.demo
@@ -55,7 +56,7 @@ pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<addres
 
 .PHONY: test
 test: $(INSTALLED)  ## all tests (make test PYTEST="-m 'not pipeline'" for the fast ones)
-	pytest $(PYTEST)
+	OMP_NUM_THREADS=1 pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile $(PYTEST)
 
 .PHONY: check
 check: $(INSTALLED)  ## linters and types

@@ -35,6 +35,10 @@ def pretrain(
     start: Annotated[
         Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")
     ] = None,
+    float32: Annotated[
+        bool,
+        typer.Option(help="No bfloat16: five times as fast on a CPU without instructions for it."),
+    ] = False,
 ) -> None:
     """Train a tiny LMM: llava_base from nothing (over two hours on a core), then others from it (two hours each)."""
     from recipes.pretrain import pretrain as train
@@ -44,7 +48,7 @@ def pretrain(
         out,
         family=family,
         seed=seed,
-        recipe=Recipe().shortened(share),
+        recipe=replace(Recipe().shortened(share), bfloat16=not float32),
         checkpoints=checkpoints,
         resume=resume,
         resume_after=resume_after,
