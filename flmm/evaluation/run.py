@@ -25,7 +25,7 @@ from flmm.files import write_json, write_table
 from flmm.heads import names
 from flmm.heads.checkpoint import check_fits, load_head, read_config
 from flmm.heads.evaluated import BUILDERS, Materials, build_heads
-from flmm.heads.model import MaskHead
+from flmm.heads.model import GroundingHead, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
 
@@ -160,7 +160,7 @@ def _ask(
     params: Params,
     backbone_name: str,
     chosen: Benchmark,
-    head: MaskHead,
+    head: GroundingHead,
     segmenter: Segmenter,
     samples: Mapping[str, Path],
     raw: Path,
