@@ -13,3 +13,7 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text that is not empty, or else its type's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+class SecondPictureError(InputError):
+    """A model cannot take another picture into its prompt: its family reads one, or its context is too short."""

@@ -4,23 +4,17 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from flmm.benchmarks import names
 from flmm.errors import InputError
+from flmm.sections import PositiveInt, Section, Thoughts
 
-PositiveInt = Annotated[int, Field(gt=0)]
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 # Sections of which every suite has some values of its own.
 BY_SUITE = ("extract", "train", "keywords")
-
-
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, values are not coerced from other types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Download(Section):
@@ -101,6 +95,7 @@ class Evaluate(Section):
     protocols: list[Literal["paper", "standard"]]
     max_new_tokens: PositiveInt
     device: Device
+    thoughts: Thoughts
 
     @field_validator("benchmarks")
     @classmethod

@@ -138,6 +138,14 @@ class Backbone(ABC):
         """
 
     @abstractmethod
+    def look(self, images: Sequence[Image.Image], question: str, *, max_new_tokens: int) -> tuple[int, ...]:
+        """Answer greedily from several pictures; nothing is read. The new token ids, without the end token.
+
+        Raises:
+            SecondPictureError: the model reads one picture at a time, or these do not fit its context.
+        """
+
+    @abstractmethod
     def converse(self, image: Image.Image) -> "Dialogue":
         """A conversation of several turns about one picture, spoken as by ``generate`` with ``tap``."""
 

@@ -1,5 +1,8 @@
 """DeepSeek-VL: one image token per patch of a letterboxed square, row-major."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from PIL import Image
 
@@ -26,15 +29,22 @@ class DeepseekVL(TransformersBackbone):
     def encode(self, image: Image.Image, text: str) -> Prompt:
         vision = self.model.config.vision_config
         canvas, view = self.canvas(image)
-        inputs = self.processor(
-            images=canvas,
-            text=f"User: {self.processor.image_token}{text}\n\nAssistant:",
-            return_tensors="pt",
-        ).to(self.model.device, self.model.dtype)
+        inputs = self._inputs([canvas], text)
         grid = square_grid("image", vision.image_size, vision.patch_size, view)
         tokens: torch.Tensor = inputs["input_ids"][0]
         columns = image_columns(tokens, self.model.config.image_token_id, grid, self.name)
-        return Prompt(dict(inputs), (grid,), (columns,))
+        return Prompt(inputs, (grid,), (columns,))
+
+    def several(self, images: Sequence[Image.Image], text: str) -> dict[str, Any]:
+        """Each photograph on a square of its own, their placeholders one after the other."""
+        return self._inputs([self.canvas(image)[0] for image in images], text)
+
+    def _inputs(self, canvases: list[Image.Image], text: str) -> dict[str, Any]:
+        placeholders = self.processor.image_token * len(canvases)
+        inputs = self.processor(
+            images=canvases, text=f"User: {placeholders}{text}\n\nAssistant:", return_tensors="pt"
+        )
+        return dict(inputs.to(self.model.device, self.model.dtype))
 
     def canvas(self, image: Image.Image) -> tuple[Image.Image, View]:
         """The square that the processor gets, at its largest encoder's size, so that it resizes nothing there.

@@ -154,9 +154,9 @@ class HPT(Llava):
             found[places] = enlarged(found[places], vision.image_size // vision.patch_size, extra)
         return renamed(found, _PREFIXES, source)
 
-    def words(self, text: str) -> str:
+    def words(self, text: str, pictures: int = 1) -> str:
         template = _SPEECH[self.model.config.speech].template
-        return template.replace("{input}", f"{self.processor.image_token}\n{text}")
+        return template.replace("{input}", pictures * f"{self.processor.image_token}\n" + text)
 
     def turn(self, text: str) -> str:
         speech = _SPEECH[self.model.config.speech]

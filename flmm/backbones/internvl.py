@@ -4,20 +4,20 @@ import torch
 from PIL import Image
 from transformers.models.got_ocr2.image_processing_got_ocr2 import get_optimal_tiled_canvas
 
-from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.chat_template import ChatTemplateBackbone
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.registry import register
 from flmm.backbones.tiles import tiled_grids
 
 
 @register("internvl")
-class InternVL(TransformersBackbone):
+class InternVL(ChatTemplateBackbone):
     """``InternVLForConditionalGeneration`` (the ``-hf`` models), in its own chat template."""
 
     model_types = frozenset({"internvl"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
-        inputs = inputs.to(self.model.device, self.model.dtype)
+        inputs = self.inputs([image], text)
         images = self.processor.image_processor
         side = images.size["height"]
         across, down = get_optimal_tiled_canvas(

@@ -1,5 +1,8 @@
 """LLaVA-Next: a coarse grid of the squashed photograph and a fine one of its tiles; 2 x layers x heads channels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from PIL import Image
 
 from flmm.backbones.anyres import anyres_prompt
@@ -32,23 +35,34 @@ class LlavaNext(TransformersBackbone):
         Raises:
             InputError: the language model is one whose template the authors did not use (names it).
         """
-        config = self.model.config
-        template = _TEMPLATES.get(config.text_config.model_type)
-        if template is None:
-            raise InputError(
-                f"{self.name}: family llava_next has templates for {' and '.join(_TEMPLATES)}, "
-                f"not for a {config.text_config.model_type!r} language model"
-            )
-        inputs = self.processor(
-            images=image.convert("RGB"),
-            text=template.format(image=self.processor.image_token, text=text),
-            return_tensors="pt",
-        ).to(self.model.device, self.model.dtype)
+        inputs = self._inputs([image], text)
         size = (image.height, image.width)
         return anyres_prompt(
             self.model,
             inputs,
             size,
             self.name,
-            vision_feature_select_strategy=config.vision_feature_select_strategy,
+            vision_feature_select_strategy=self.model.config.vision_feature_select_strategy,
         )
+
+    def several(self, images: Sequence[Image.Image], text: str) -> dict[str, Any]:
+        """Each photograph with its tiles, one after the other.
+
+        Raises:
+            InputError: as ``encode``.
+        """
+        return dict(self._inputs(images, text))
+
+    def _inputs(self, images: Sequence[Image.Image], text: str) -> Any:
+        kind = self.model.config.text_config.model_type
+        template = _TEMPLATES.get(kind)
+        if template is None:
+            raise InputError(
+                f"{self.name}: family llava_next has templates for {' and '.join(_TEMPLATES)}, "
+                f"not for a {kind!r} language model"
+            )
+        return self.processor(
+            images=[image.convert("RGB") for image in images],
+            text=template.format(image="\n".join([self.processor.image_token] * len(images)), text=text),
+            return_tensors="pt",
+        ).to(self.model.device, self.model.dtype)

@@ -3,21 +3,20 @@
 from PIL import Image
 
 from flmm.backbones.anyres import anyres_prompt
-from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.chat_template import ChatTemplateBackbone
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.registry import register
 
 
 @register("llava_onevision")
-class LlavaOnevision(TransformersBackbone):
+class LlavaOnevision(ChatTemplateBackbone):
     """``LlavaOnevisionForConditionalGeneration`` (SigLIP, Qwen2); the prompt is its own chat template."""
 
     model_types = frozenset({"llava_onevision"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
         config = self.model.config
-        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt").to(
-            self.model.device, self.model.dtype
-        )
+        inputs = self.inputs([image], text)
         size = (image.height, image.width)
         return anyres_prompt(
             self.model, inputs, size, self.name, vision_aspect_ratio=config.vision_aspect_ratio

@@ -4,8 +4,6 @@ Legend: P phrases, C channels = layers x heads, L layers, T tokens of a phrase, 
 columns.
 """
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +16,20 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     DynamicCache,
-    GenerationConfig,
     PreTrainedModel,
     ProcessorMixin,
 )
 
 from flmm.backbones.base import Backbone, Generation, Grid, Observation, Told
 from flmm.backbones.dialogue import Dialogue
+from flmm.backbones.greedy import greedy, look, without_end
+from flmm.backbones.hashes import processor_hash, weights_hash
 from flmm.backbones.processors import complete
 from flmm.backbones.spans import Packed, Spoken, pack, speak, spell
 from flmm.backbones.tap import Rows, Tap
 from flmm.backbones.words import as_words, read_by, special_marks
 from flmm.data.images import photograph_name
-from flmm.errors import InputError
+from flmm.errors import InputError, SecondPictureError
 from flmm.protocols import Answer
 
 
@@ -80,8 +79,8 @@ class TransformersBackbone(Backbone):
         self.tap = Tap(model)
         text = model.config.get_text_config()
         self.layers: int = text.num_hidden_layers
-        self._longest: int = text.max_position_embeddings
-        model.generation_config = _greedy(model.generation_config, self.tokenizer)
+        self.longest: int = text.max_position_embeddings
+        model.generation_config = greedy(model.generation_config, self.tokenizer)
 
     @classmethod
     def read_config(cls, source: str, options: dict[str, Any]) -> Any:
@@ -107,6 +106,14 @@ class TransformersBackbone(Backbone):
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """The prompt of the user's ``text`` about ``image``, by the model's own processor, on its device."""
 
+    def several(self, images: Sequence[Image.Image], text: str) -> dict[str, Any]:
+        """The model's inputs of the user's ``text`` about several photographs, one after the other.
+
+        Raises:
+            SecondPictureError: the family cannot; those that can have a method of their own.
+        """
+        raise SecondPictureError(f"{self.name}: a model of its family reads one picture at a time")
+
     def positions(self, places: torch.Tensor) -> torch.Tensor:
         """The model's positions of tokens at these ``places`` (1, T) behind the prompt that it has just read."""
         return places
@@ -123,15 +130,16 @@ class TransformersBackbone(Backbone):
         """A conversation of several turns about one picture."""
         return Dialogue(self, image)
 
-    def chat(self, text: str, before: Sequence[tuple[str, str]] = ()) -> str:
-        """One user turn in the model's own chat template, ready for the answer; the image is in the first.
+    def chat(self, text: str, before: Sequence[tuple[str, str]] = (), *, pictures: int = 1) -> str:
+        """One user turn in the model's own chat template, ready for the answer; the pictures are in the first.
 
         ``before``: earlier questions and their answers.
         """
+        shown = [{"type": "image"}] * pictures
         texts = [{"type": "text", "text": asked} for asked in (*(question for question, _ in before), text)]
         messages: list[dict[str, Any]] = []
         for number, asked in enumerate(texts):
-            messages.append({"role": "user", "content": [asked] if number else [{"type": "image"}, asked]})
+            messages.append({"role": "user", "content": [asked] if number else [*shown, asked]})
             if number < len(before):
                 said = {"type": "text", "text": before[number][1]}
                 messages.append({"role": "assistant", "content": [said]})
@@ -220,7 +228,7 @@ class TransformersBackbone(Backbone):
                 output_hidden_states=tap,
             )
         new = output.sequences[0, encoded.length :].tolist()
-        tokens = tuple(new[:-1] if new[-1] in self.model.generation_config.eos_token_id else new)
+        tokens = without_end(new, self.model)
         if not tap or len(new) < 2:
             return Generation(tokens, None)
         # The first entry is the prompt's; then one per token that was fed back, each (1, 1, D) for every
@@ -232,24 +240,19 @@ class TransformersBackbone(Backbone):
         observation = Observation(question, tuple(range(count)), texts, attention, hidden, encoded.grids)
         return Generation(tokens, observation)
 
+    def look(self, images: Sequence[Image.Image], question: str, *, max_new_tokens: int) -> tuple[int, ...]:
+        """Greedy, as ``generate``."""
+        return look(self, images, question, max_new_tokens)
+
     def decode(self, tokens: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text.strip()
 
     def weights_hash(self) -> str:
-        digest = hashlib.sha256()
-        for name, tensor in sorted([*self.model.named_parameters(), *self.model.named_buffers()]):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            # As bytes: NumPy has no bfloat16.
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return weights_hash(self.model)
 
     def processor_hash(self) -> str:
-        tokenizer = self.tokenizer
-        words = (
-            tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else json.dumps(tokenizer.get_vocab())
-        )
-        return hashlib.sha256(f"{self.processor.to_json_string()}\n{words}".encode()).hexdigest()
+        return processor_hash(self.processor)
 
     def read(self, image: Image.Image, text: str) -> Prompt:
         """``encode`` with marks in the text read as words.
@@ -267,9 +270,9 @@ class TransformersBackbone(Backbone):
         return encoded
 
     def check_length(self, what: str, prompt: int, answer: int) -> None:
-        if prompt + answer > self._longest:
+        if prompt + answer > self.longest:
             raise InputError(
-                f"{what}: {prompt} prompt and {answer} answer tokens exceed the {self._longest} positions "
+                f"{what}: {prompt} prompt and {answer} answer tokens exceed the {self.longest} positions "
                 f"of {self.name}"
             )
 
@@ -285,12 +288,3 @@ def _split(
         observations.append(Observation(one.answer_id, one.targets, one.texts, maps, hidden, encoded.grids))
         phrase, token = phrase + len(one.spans), token + len(one.tokens)
     return observations
-
-
-def _greedy(config: Any, tokenizer: Any) -> GenerationConfig:
-    """Greedy decoding with the model's own end tokens; hub models ship sampling and penalties."""
-    end = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-    ends = end if isinstance(end, list) else [end]
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
-    settings = {"do_sample": False, "num_beams": 1, "eos_token_id": ends, "pad_token_id": padding}
-    return GenerationConfig(**settings)  # type: ignore[no-untyped-call]

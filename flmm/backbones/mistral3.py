@@ -4,14 +4,15 @@ import torch
 from PIL import Image
 
 from flmm.backbones.base import Grid
+from flmm.backbones.chat_template import ChatTemplateBackbone
 from flmm.backbones.grids import image_columns
-from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.registry import register
 from flmm.data.geometry import View
 
 
 @register("mistral3")
-class Mistral3(TransformersBackbone):
+class Mistral3(ChatTemplateBackbone):
     """``Mistral3ForConditionalGeneration`` (Pixtral's vision tower), in its own chat template.
 
     The photograph is shrunk to the processor's longest side and squashed to multiples of a merged patch. Breaks and
@@ -22,8 +23,7 @@ class Mistral3(TransformersBackbone):
     fewest_tokens = 2  # transformers' model cannot split the features of a picture with one
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
-        inputs = inputs.to(self.model.device, self.model.dtype)
+        inputs = self.inputs([image], text)
         height, width = (int(side) for side in inputs["image_sizes"][0])
         config = self.model.config
         cell = config.vision_config.patch_size * config.spatial_merge_size

@@ -4,14 +4,15 @@ import torch
 from PIL import Image
 
 from flmm.backbones.base import Grid
+from flmm.backbones.chat_template import ChatTemplateBackbone
 from flmm.backbones.grids import image_columns
-from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.registry import register
 from flmm.data.geometry import View
 
 
 @register("qwen2_5_vl")
-class Qwen2p5VL(TransformersBackbone):
+class Qwen2p5VL(ChatTemplateBackbone):
     """``Qwen2_5_VLForConditionalGeneration``, in its own chat template.
 
     The photograph is squashed to multiples of a merged patch within the processor's limits of size; positions are
@@ -22,8 +23,7 @@ class Qwen2p5VL(TransformersBackbone):
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
         """The prompt; its grid is as large as the processor makes the photograph."""
-        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
-        inputs = inputs.to(self.model.device, self.model.dtype)
+        inputs = self.inputs([image], text)
         images = self.processor.image_processor
         _, rows, columns = (
             int(side) for side in inputs["image_grid_thw"][0]

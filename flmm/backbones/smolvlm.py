@@ -3,20 +3,20 @@
 import torch
 from PIL import Image
 
-from flmm.backbones.lmm import Prompt, TransformersBackbone
+from flmm.backbones.chat_template import ChatTemplateBackbone
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.registry import register
 from flmm.backbones.tiles import tiled_grids
 
 
 @register("smolvlm")
-class SmolVLM(TransformersBackbone):
+class SmolVLM(ChatTemplateBackbone):
     """``SmolVLMForConditionalGeneration`` and ``Idefics3ForConditionalGeneration``, in their own chat template."""
 
     model_types = frozenset({"smolvlm", "idefics3"})
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        inputs = self.processor(images=image.convert("RGB"), text=self.chat(text), return_tensors="pt")
-        inputs = inputs.to(self.model.device, self.model.dtype)
+        inputs = self.inputs([image], text)
         images = self.processor.image_processor
         _, down, across = images.get_number_of_image_patches(image.height, image.width)
         count = round(self.processor.image_seq_len**0.5)

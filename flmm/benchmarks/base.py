@@ -93,6 +93,24 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Way:
+    """A way to answer a question with or without a second look at a part of the picture.
+
+    ``name``: its protocol in results. ``grounds``: what the head looks for: the words that ``phrase`` takes from the
+    question, an object that the LMM is asked to name first, or nothing, and then there is one look.
+    ``label``: in words, for tables.
+    """
+
+    name: str
+    grounds: Literal["phrase", "named", "nothing"]
+    label: str
+    phrase: Callable[[str], str] = str
+
+
+PLAIN_WAY = Way("plain", "nothing", "no chain of thought")
+
+
+@dataclass(frozen=True)
 class Benchmark:
     """A benchmark: where its data comes from, how its words come about, how it is counted, what people read.
 
@@ -105,6 +123,9 @@ class Benchmark:
     masks: ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers:
     ``answer``, ``label``, ``options``, ``group``, ``category``.
     ``prompt``: what the LMM is asked; nothing is, where words are spoken.
+    ``ways``: of its visual chain of thought, ``PLAIN_WAY`` among them; each is a protocol of its own. ``count_ways``:
+    the numbers of their answers, of the columns ``answer``, ``label`` and ``grade`` (0-1, or None without a judge).
+    ``gains``: those of the numbers of which also the difference to ``PLAIN_WAY`` is told, as ``<name>_gain``.
     ``notes``: per protocol a sentence for the report's tables. ``averaged``: a table of answers also shows the mean of
     a data set's splits. ``place``: among benchmarks with the same ``words``, the smaller one comes first.
     """
@@ -123,6 +144,9 @@ class Benchmark:
     notes: Mapping[str, str] = field(default_factory=dict)
     averaged: bool = False
     place: int = 100
+    ways: tuple[Way, ...] = ()
+    count_ways: Callable[[Columns], dict[str, Ratio]] | None = None
+    gains: tuple[str, ...] = ()
 
     def counted(self, protocols: Sequence[str]) -> list[str]:
         """The protocols under which it is counted where params.yaml asks for ``protocols`` of spoken words."""

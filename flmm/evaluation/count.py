@@ -13,10 +13,11 @@ from flmm.benchmarks import Benchmark, benchmark
 from flmm.benchmarks.base import ANSWERS_EQUAL, Columns, Ratio
 from flmm.benchmarks.metrics import mean
 from flmm.errors import InputError
+from flmm.evaluation.count_ways import way_records
 from flmm.evaluation.intervals import image_count, intervals
 from flmm.evaluation.pictures import pictures
 from flmm.evaluation.records import Record
-from flmm.evaluation.tables import ANSWERS, PREDICTIONS
+from flmm.evaluation.tables import ANSWERS, LOOKS, PREDICTIONS, THOUGHTS
 from flmm.files import read_table, write_json
 from flmm.heads.names import ATTACHED, PLAIN
 from flmm.params import Params
@@ -64,7 +65,21 @@ def count(
             records += mask_records(
                 chosen, table, suite=params.suite, backbone=backbone, protocols=protocols, seed=params.seed
             )
+        records += _of_ways(params, backbone, chosen, folder)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
+
+
+def _of_ways(params: Params, backbone: str, chosen: Benchmark, folder: Path) -> list[Record]:
+    """Records of a benchmark's chain of thought, where its tables were made."""
+    if not chosen.ways or params.evaluate.thoughts.questions == 0:
+        return []
+    place = {"suite": params.suite, "backbone": backbone}
+    records = way_records(chosen, read_table(folder / THOUGHTS), **place, seed=params.seed)
+    if chosen.words != "answered":
+        return records
+    looks = read_table(folder / LOOKS, columns=list(_MASK_COLUMNS))
+    ways = [way.name for way in chosen.ways]
+    return records + mask_records(chosen, looks, **place, protocols=ways, seed=params.seed)
 
 
 def mask_records(

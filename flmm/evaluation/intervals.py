@@ -34,6 +34,29 @@ def intervals(
 
     ``images``: of which image each row (N,) is. A draw in which a number has nothing to divide by is left out.
     """
+    return {
+        name: _bounds(numbers[name].value, values[~np.isnan(values)])
+        for name, values in _values(numbers, images, seed).items()
+    }
+
+
+def gain_intervals(
+    numbers: Mapping[str, Ratio], others: Mapping[str, Ratio], images: Sequence[str], seed: int
+) -> dict[str, tuple[float, float]]:
+    """The same of each number less the one of that name among the ``others``, both drawn on the same images.
+
+    Rows of both belong to the same ``images`` (N,), in the same order.
+    """
+    mine, theirs = (_values(some, images, seed) for some in (numbers, others))
+    found = {}
+    for name, number in numbers.items():
+        values = mine[name] - theirs[name]
+        found[name] = _bounds(number.value - others[name].value, values[~np.isnan(values)])
+    return found
+
+
+def _values(numbers: Mapping[str, Ratio], images: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+    """By name what each draw makes of a number, (DRAWS,); NaN where there is nothing to divide by."""
     if not numbers:
         return {}
     _, place = np.unique(np.asarray(images, dtype=str), return_inverse=True)
@@ -48,12 +71,13 @@ def intervals(
     found = {}
     for index, (name, number) in enumerate(numbers.items()):
         over, under = drawn[:, 2 * index], drawn[:, 2 * index + 1]
-        found[name] = _bounds(number, number.scale * over[under > 0] / under[under > 0])
+        values = np.full(DRAWS, np.nan)
+        values[under > 0] = number.scale * over[under > 0] / under[under > 0]
+        found[name] = values
     return found
 
 
-def _bounds(number: Ratio, values: np.ndarray) -> tuple[float, float]:
-    value = number.value
+def _bounds(value: float, values: np.ndarray) -> tuple[float, float]:
     if not len(values):
         return value, value
     outside = (1 - LEVEL) / 2

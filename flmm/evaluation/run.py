@@ -18,13 +18,14 @@ from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.evaluation import qa, reasoning
 from flmm.evaluation.engine import Part, predict
+from flmm.evaluation.second_look import SecondLook, wanted
 from flmm.evaluation.select import read_selection
 from flmm.evaluation.tables import ANSWER_SCHEMA, ANSWERS, PREDICTIONS, dataset_and_split
 from flmm.files import write_json, write_table
 from flmm.heads import names
 from flmm.heads.checkpoint import check_fits, load_head, read_config
 from flmm.heads.evaluated import BUILDERS, Materials, build_heads
-from flmm.heads.model import MaskHead
+from flmm.heads.model import GroundingHead, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
 
@@ -66,8 +67,16 @@ def evaluate(
     device = resolve_device(params.evaluate.device, "evaluate.device")
     segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if chosen.words == "asked":
-        attached = qa.AttachedHead(load_head(head, segmenter).to(device).eval(), segmenter)
-        _ask(params, backbone, chosen, attached, samples, raw, out)
+        _ask(
+            params,
+            backbone,
+            chosen,
+            load_head(head, segmenter).to(device).eval(),
+            segmenter,
+            samples,
+            raw,
+            out,
+        )
         return
     channels = None if selected is None else read_selection(selected, config.channels)
     if chosen.words == "spoken":
@@ -76,14 +85,15 @@ def evaluate(
             where = f"{part.manifest.backbone} in {part.manifest.path}"
             check_fits(head, config, head_sizes(part.manifest), where)
     heads = build_heads(Materials(head, segmenter, device, params.seed, channels))
+    thoughts: dict[str, Any] = {}
     if chosen.words == "answered":
-        table = _answer_then_ground(params, backbone, chosen, heads, segmenter, samples, raw)
+        table, thoughts = _answer_then_ground(params, backbone, chosen, heads, segmenter, samples, raw, out)
     elif not embeddings:
         raise InputError(f"{chosen.title}: the segmenter's embeddings are missing; run `flmm embed` first")
     else:
         table = predict(parts, heads, EmbeddingStore(embeddings), chosen.counted(params.evaluate.protocols))
     write_table(out / PREDICTIONS, table)
-    write_json(out / "facts.json", _facts(table, heads, channels))
+    write_json(out / "facts.json", _facts(table, heads, channels) | thoughts)
 
 
 def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
@@ -118,46 +128,57 @@ def _facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] |
 
 def _answer_then_ground(
     params: Params,
-    backbone: str,
+    backbone_name: str,
     chosen: Benchmark,
     heads: Mapping[str, MaskHead],
     segmenter: Segmenter,
     samples: Mapping[str, Path],
     raw: Path,
-) -> pa.Table:
-    return reasoning.answer_then_ground(
-        _frozen(params, backbone),
+    out: Path,
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The predictions, and the facts of the chain of thought, whose tables are written."""
+    backbone, images = _frozen(params, backbone_name), ImageStore(raw)
+    description = f"{chosen.name} {backbone_name}"
+    parts = {part: read_samples(path) for part, path in samples.items()}
+    table = reasoning.answer_then_ground(
+        backbone,
         heads,
         segmenter,
-        [sample for path in samples.values() for sample in read_samples(path)],
-        ImageStore(raw),
+        [sample for some in parts.values() for sample in some],
+        images,
         chosen,
         max_new_tokens=params.evaluate.max_new_tokens,
-        description=f"{chosen.name} {backbone}",
+        description=description,
     )
+    if not wanted(params, chosen):
+        return table, {}
+    look = SecondLook(params, backbone, heads[names.TRAINED], segmenter, chosen, out, description)
+    return table, {"thoughts": look.at_samples(parts, images)}
 
 
 def _ask(
     params: Params,
     backbone_name: str,
     chosen: Benchmark,
-    attached: qa.AttachedHead,
+    head: GroundingHead,
+    segmenter: Segmenter,
     samples: Mapping[str, Path],
     raw: Path,
     out: Path,
 ) -> None:
     parts = {part: read_questions(path) for part, path in samples.items()}
     backbone = _frozen(params, backbone_name)
-    before = backbone.weights_hash()
+    before, pictures = backbone.weights_hash(), qa.Pictures(ImageStore(raw))
+    description = f"{chosen.name} {backbone_name}"
     answered = iter(
         qa.answer_twice(
             backbone,
-            attached,
+            qa.AttachedHead(head, segmenter),
             [question for questions in parts.values() for question in questions],
             chosen.prompt,
-            qa.Pictures(ImageStore(raw)),
+            pictures,
             max_new_tokens=params.evaluate.max_new_tokens,
-            description=f"{chosen.name} {backbone_name}",
+            description=description,
         )
     )
     rows = [
@@ -166,7 +187,11 @@ def _ask(
         for row in qa.answer_rows(backbone, part, questions, [next(answered) for _ in questions])
     ]
     write_table(out / ANSWERS, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
-    write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()))
+    facts: dict[str, Any] = {}
+    if wanted(params, chosen):
+        look = SecondLook(params, backbone, head, segmenter, chosen, out, description)
+        facts = {"thoughts": look.at_questions(parts, pictures)}
+    write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()) | facts)
 
 
 def _frozen(params: Params, backbone: str) -> Backbone:

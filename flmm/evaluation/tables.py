@@ -3,6 +3,10 @@
 import pyarrow as pa
 
 PREDICTIONS, ANSWERS = "predictions.parquet", "answers.parquet"
+THOUGHTS, LOOKS = (
+    "thoughts.parquet",
+    "looks.parquet",
+)  # of the chain of thought: answers, and masks (PREDICTION_SCHEMA)
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -47,6 +51,26 @@ ANSWER_SCHEMA = pa.schema(
         ("tokens_plain", pa.list_(pa.int64())),
         ("tokens_attached", pa.list_(pa.int64())),
         ("masks", pa.int32()),  # made by the attached head from the answer's tokens
+    ]
+)
+
+THOUGHT_SCHEMA = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("protocol", pa.string()),  # the way (flmm.benchmarks.base.Way)
+        ("archive", pa.string()),
+        ("image", pa.string()),
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("phrase", pa.string()),  # what was grounded
+        ("box", pa.list_(pa.int32())),  # around its refined mask: left, top, right, bottom; empty for none
+        ("crop", pa.list_(pa.int32())),  # the part of the picture that was looked at again
+        ("pictures", pa.int32()),  # that the LMM saw with the question
+        ("answer", pa.string()),
+        ("problem", pa.string()),  # why there was no second picture
+        ("grade", pa.float64()),  # a judge's, from 0 to 1; null where nobody was asked
     ]
 )
 

@@ -34,6 +34,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "track": ("flmm.tracking.track",),
 }
 FILES = {"report": ("flmm/report/templates",)}
+_QUESTIONS = ("{text}", "Is there a {thing} in the image?", "Are there any {things} in the picture?")
 PACE = {"workers", "checkpoint_every"}
 
 
@@ -118,6 +119,10 @@ def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     probes = (Short("{text}"), Short("{text}", "{hint}", ("{A}", "{B}", "{C}")))
     found["prompt"] = [prompt(probe) for probe in probes]
     found["evaluate.max_new_tokens"] = params.evaluate.max_new_tokens
+    if entry.ways:
+        found["evaluate.thoughts"] = params.evaluate.thoughts.model_dump()
+        # As the prompts: what a way grounds, and not the code that says so.
+        found["ways"] = [[way.name, way.grounds, *map(way.phrase, _QUESTIONS)] for way in entry.ways]
     return found | {"extract.dtype": params.extract.dtype} | _model(params, step.backbone, hashes)
 
 

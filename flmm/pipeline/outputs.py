@@ -85,11 +85,12 @@ def _others(graph: Graph, step: Step) -> list[Path]:
         case "keywords":
             return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
-            asked = benchmark(step.item).words == "asked"
-            return [
-                folder / name
-                for name in (("answers.parquet", "facts.json") if asked else ("predictions.parquet",))
-            ]
+            entry = benchmark(step.item)
+            asked = entry.words == "asked"
+            found = ["answers.parquet", "facts.json"] if asked else ["predictions.parquet"]
+            if entry.ways and params.evaluate.thoughts.questions != 0:
+                found += ["thoughts.parquet"] if asked else ["thoughts.parquet", "looks.parquet"]
+            return [folder / name for name in found]
         case "count":
             return [folder / "metrics.json"]
         case "overlays":

@@ -30,8 +30,16 @@ def main_metric(dataset: str) -> str:
 
 
 def mains(records: Iterable[Record], *, asked: bool) -> list[Record]:
-    """The records of the main metric, of answers or of masks."""
-    return [r for r in records if r.metric == main_metric(r.benchmark) and is_asked(r.benchmark) == asked]
+    """The records of the main metric, of answers or of masks, without those of a chain of thought."""
+    return [
+        r for r in records
+        if r.metric == main_metric(r.benchmark) and is_asked(r.benchmark) == asked and not is_way(r)
+    ]  # fmt: skip
+
+
+def is_way(record: Record) -> bool:
+    """Whether a record is of a chain of thought, which has tables of its own."""
+    return record.protocol in {way.name for way in benchmark_of(record.benchmark).ways}
 
 
 def benchmark_label(dataset: str) -> str:
@@ -89,7 +97,9 @@ def split_rank(dataset: str, split: str) -> Rank:
 
 def protocol_rank(protocol: str) -> Rank:
     """Where a protocol stands."""
-    return rank(dict.fromkeys(name for each in benchmarks() for name in each.protocols), protocol)
+    known = [name for each in benchmarks() for name in each.protocols]
+    known += [way.name for each in benchmarks() for way in each.ways]
+    return rank(dict.fromkeys(known), protocol)
 
 
 def metric_rank(dataset: str, metric: str) -> Rank:

@@ -16,17 +16,19 @@ from flmm.report.gallery import KINDS, gallery
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
 from flmm.report.tabulate import Table
+from flmm.report.ways import way_tables
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of results: the comparison, masks by protocol, answers, chosen words, every record."""
+    """The tables of results: the comparison, masks by protocol, answers, second looks, chosen words, every record."""
 
     overview: Table | None
     masks: list[Table]
     answers: Table | None
+    ways: list[Table]
     words: Words | None
     full: list[Table]
 
@@ -34,7 +36,7 @@ class Tables:
     def all(self) -> list[Table]:
         """All of them, in the page's order."""
         words = self.words.table if self.words else None
-        found = (self.overview, *self.masks, self.answers, words, *self.full)
+        found = (self.overview, *self.masks, self.answers, *self.ways, words, *self.full)
         return [each for each in found if each is not None]
 
 
@@ -48,8 +50,9 @@ def tables(params: Params, records: list[Record]) -> Tables:
         overview(records, params.backbones),
         [table for table in masks if table is not None],
         tabulate.answers(records, params.backbones),
+        way_tables(params, records),
         keywords(params),
-        tabulate.full(records),
+        tabulate.full(record for record in records if not labels.is_way(record)),
     )
 
 

@@ -18,7 +18,8 @@ def print_table(metrics_path: Path, console: Console | None = None) -> None:
         InputError: the file is absent or holds something else than records.
     """
     console = console or Console()
-    records = [r for r in read_records(metrics_path) if r.metric == labels.main_metric(r.benchmark)]
+    found = [r for r in read_records(metrics_path) if r.metric == labels.main_metric(r.benchmark)]
+    records = [r for r in found if not labels.is_way(r)]  # second looks are on the page
     if not records:
         console.print(f"{metrics_path}: no results yet")
         return

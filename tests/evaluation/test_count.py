@@ -104,6 +104,10 @@ def test_every_benchmark_is_whole() -> None:
         assert each.headline.metric in {metric.name for metric in each.metrics}
         assert each.headline.protocol in each.protocols
         assert set(each.notes) <= set(each.protocols)
+        ways = [way.name for way in each.ways]
+        assert not set(ways) & set(each.protocols) and len(set(ways)) == len(ways)
+        assert not ways or ("plain" in ways and each.count_ways is not None)
+        assert {f"{name}_gain" for name in each.gains} <= {metric.name for metric in each.metrics}
     with pytest.raises(InputError, match=r"unknown benchmark 'vqa'; there are: mmbench, png, pope"):
         benchmark("vqa")
 

@@ -24,7 +24,7 @@ from flmm.evaluation.overlays import overlays
 from flmm.evaluation.run import evaluate
 from flmm.evaluation.score import score
 from flmm.evaluation.select import read_selection, select
-from flmm.evaluation.tables import ANSWER_SCHEMA, PREDICTION_SCHEMA
+from flmm.evaluation.tables import ANSWER_SCHEMA, PREDICTION_SCHEMA, THOUGHT_SCHEMA
 from flmm.files import write_table
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import build_head
@@ -46,6 +46,7 @@ from tests.evaluation.conftest import (
 from tests.tiny_models import save_llava
 
 PROJECT = Path(__file__).resolve().parents[2]
+WAYS = {"named-object", "whole-question", "plain"}
 TINY_SAM: dict[str, Any] = {
     "img_size": 48,
     "patch_size": 8,
@@ -113,6 +114,8 @@ def params_in(root: Path) -> Params:
     for dataset in suite["datasets"].values():
         if dataset["reader"] in ("refcoco", "png"):
             dataset["splits"] = ["train", "val"]
+        if dataset["reader"] == "viscot":
+            dataset["splits"] = ["val"]
     raw["catalogue"]["shapes-llava"]["model"] = str(root / "llava")
     return parse_params(raw)
 
@@ -195,7 +198,8 @@ def test_grounding_writes_everything_it_promises(
     assert {path.name for path in out.iterdir()} == {"predictions.parquet", "facts.json"}
     facts = json.loads((out / "facts.json").read_text())
     assert facts["left_out"] == {} and len(facts["localization_channels"]) == 3
-    records = project.count(name, out)
+    everything = project.count(name, out)
+    records = [r for r in everything if r["protocol"] == "answer-then-ground"]
     assert {r["head"] for r in records} == HEADS
     assert {r["protocol"] for r in records} == {"paper", "standard"}
     assert {(r["benchmark"], r["split"], r["suite"]) for r in records} == {(dataset, "val", "shapes")}
@@ -255,9 +259,13 @@ def test_the_lmm_answers_and_its_own_words_are_grounded(
     (part,) = Graph(project.params).parts_of(name)
     write_samples(samples(project.params, part), asked)
     out = project.evaluate(name, head="llava.safetensors")
-    records = project.count(name, out)
+    everything = project.count(name, out)
+    records = [r for r in everything if r["protocol"] == "answer-then-ground"]
     assert {r["head"] for r in records} == HEADS
-    assert {(r["benchmark"], r["protocol"]) for r in records} == {(name, "answer-then-ground")}
+    assert {r["benchmark"] for r in everything} == {name}
+    assert {r["protocol"] for r in everything} == {"answer-then-ground"} | (
+        WAYS if name == "viscot" else set()
+    )
     assert {r["metric"] for r in records} == metrics
     assert all(0 <= r["value"] <= 100 for r in records)
     rows = pq.read_table(out / "predictions.parquet").to_pylist()
@@ -270,6 +278,46 @@ def test_the_lmm_answers_and_its_own_words_are_grounded(
     assert scored == {r["metric"]: r["value"] for r in records if r["head"] == "unet+sam"}
     overlays(project.params, "shapes-llava", name, out, project.root / "raw", project.root / "drawn")
     assert len(json.loads((project.root / "drawn" / "overlays.json").read_text())) == 3
+
+
+def test_visual_cot_is_answered_in_three_ways(project: Project) -> None:
+    write_samples(
+        samples(project.params, "viscot-val"), [make_question(index, "viscot") for index in range(3)]
+    )
+    out = project.evaluate("viscot", head="llava.safetensors")
+    thoughts = pq.read_table(out / "thoughts.parquet")
+    assert thoughts.schema.equals(THOUGHT_SCHEMA) and thoughts.num_rows == 3 * len(WAYS)
+    assert {(row["protocol"], row["pictures"]) for row in thoughts.to_pylist()} == {
+        ("named-object", 2), ("whole-question", 2), ("plain", 1),
+    }  # fmt: skip
+    looks = pq.read_table(out / "looks.parquet")
+    assert looks.schema.equals(PREDICTION_SCHEMA) and looks.num_rows == 3 * 2 * 2
+    told = json.loads((out / "facts.json").read_text())["thoughts"]
+    assert told["named-object"]["with_two_pictures"] == 3 and told["plain"]["with_two_pictures"] == 0
+    found = {(r["protocol"], r["head"], r["metric"]) for r in project.count("viscot", out)}
+    for way in WAYS - {"plain"}:
+        assert {(way, "unet", "gIoU"), (way, "unet+sam", "Pr@0.5")} <= found
+        assert {(way, "unet+sam", "contained"), (way, "unet+sam", "contained_gain")} <= found
+    assert ("plain", "none", "exact") in found and ("plain", "none", "exact_gain") not in found
+
+
+def test_pope_is_asked_again_after_a_look(project: Project) -> None:
+    out = project.evaluate("pope", head="llava.safetensors")
+    rows = pq.read_table(out / "thoughts.parquet").to_pylist()
+    assert {row["protocol"]: row["phrase"] for row in rows if row["question_id"] == "1"} == {
+        "look-first": "thing 1", "plain": "",
+    }  # fmt: skip
+    answers = pq.read_table(out / "answers.parquet").to_pylist()
+    plain = {(row["split"], row["question_id"]): row["answer_plain"] for row in answers}
+    once = [row for row in rows if row["protocol"] == "plain"]
+    assert len(once) == len(plain) and all(plain[r["split"], r["question_id"]] == r["answer"] for r in once)
+    found = {(r["protocol"], r["head"]) for r in project.count("pope", out) if r["metric"] == "accuracy"}
+    assert found == {
+        ("upstream", "none"),
+        ("upstream", "unet+sam"),
+        ("plain", "none"),
+        ("look-first", "unet+sam"),
+    }
 
 
 def test_a_head_for_other_attention_is_refused(project: Project) -> None:

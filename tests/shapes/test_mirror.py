@@ -21,8 +21,10 @@ from flmm.data.viscot import VisualCoT
 from flmm.errors import InputError
 from flmm.shapes.cli import app
 from flmm.shapes.mirror import generate
-from flmm.shapes.mirror.reasoning import _asked
+from flmm.shapes.mirror.reasoning import asked_about
+from flmm.shapes.mirror.viscot import MARK_RADIUS, details
 from flmm.shapes.world.photographs import ROUND, box_of
+from flmm.shapes.world.scenes import make_scene
 
 FILES = {
     "train2014.zip",
@@ -39,6 +41,7 @@ FILES = {
     "MMBench_DEV_EN.tsv",
     "ReasonSeg_val.zip",
     "viscot_shapes.json",
+    "viscot_details.json",
     "cot.zip",
 }
 
@@ -232,7 +235,7 @@ def test_mmbench_rotations(mirror: Path) -> None:
 def test_reasonseg_questions_have_one_region_each(mirror: Path) -> None:
     """Read back, a polygon is the region that the picture's generator drew."""
     samples = list(ReasonSeg(mirror, "reasonseg").samples("val", set(), Counter()))
-    asked = list(_asked("mirror-reasonseg", len(samples), seed=7))
+    asked = list(asked_about("mirror-reasonseg", len(samples), seed=7))
     assert len(samples) == 10 and {sample.question.split()[0] for sample in samples} == {"What", "Which"}
     for sample, one in zip(samples, asked, strict=True):
         target = sample.targets[0]
@@ -245,13 +248,29 @@ def test_reasonseg_questions_have_one_region_each(mirror: Path) -> None:
 
 def test_viscot_boxes_surround_the_answers_pixels(mirror: Path) -> None:
     samples = list(VisualCoT(mirror, "viscot").samples("shapes", set(), Counter()))
-    asked = list(_asked("mirror-viscot", len(samples), seed=7))
+    asked = list(asked_about("mirror-viscot", len(samples), seed=7))
     assert len(samples) == 6
     for sample, one in zip(samples, asked, strict=True):
         box = sample.targets[0].mask(sample.height, sample.width)
         assert sample.targets[0].sentences == (one.answer,) and sample.targets[0].is_box
         x, y, width, height = box_of(one.mask)
         assert box.sum() == width * height and box[y : y + height, x : x + width].all()
+
+
+def test_a_mark_is_on_the_thing_that_the_question_names_and_smaller_than_a_token(mirror: Path) -> None:
+    samples = list(VisualCoT(mirror, "viscot").samples("details", set(), Counter()))
+    asked = list(details("mirror-details", len(samples), seed=7))
+    assert len(samples) == 6
+    with zipfile.ZipFile(mirror / "cot.zip") as archive:
+        for sample, one in zip(samples, asked, strict=True):
+            (thing,) = [t for t in one.photograph.scene.things if sample.question.endswith(f"the {t.name}?")]
+            assert sample.question == one.question and sample.targets[0].sentences == (one.answer,)
+            assert one.answer != thing.colour
+            picture = np.asarray(Image.open(io.BytesIO(archive.read(f"cot/{sample.image}"))), dtype=int)
+            changed = np.abs(picture - make_scene(one.photograph.seed).image).max(axis=2) > 60
+            rows, columns = np.nonzero(changed)
+            assert changed.any() and thing.mask[changed].all()
+            assert max(np.ptp(rows), np.ptp(columns)) <= 2 * MARK_RADIUS + 1 < 192 / 16
 
 
 def test_generate_command(tmp_path: Path) -> None:

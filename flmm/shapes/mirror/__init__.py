@@ -13,11 +13,12 @@ from flmm.errors import InputError
 from flmm.files import write_text
 from flmm.shapes.mirror.panoptic import narratives_json, write_panoptic
 from flmm.shapes.mirror.questions import mmbench_tsv, pope_lines
-from flmm.shapes.mirror.reasoning import write_reasonseg, write_viscot
+from flmm.shapes.mirror.reasoning import asked_about, write_reasonseg
 from flmm.shapes.mirror.refcoco import write_refcoco
+from flmm.shapes.mirror.viscot import details, write_viscot
 from flmm.shapes.world.photographs import Photograph, populate, write_zip
 
-# Questions on pictures of their own, as shares of the evaluation images.
+# Questions on pictures of their own, as shares of the evaluation images; Visual-CoT's twice, for its two splits.
 _MMBENCH_SHARE, _REASONSEG_SHARE, _VISCOT_SHARE = 0.3, 0.25, 0.15
 FEWEST_EVALUATION_IMAGES = 20
 
@@ -54,7 +55,13 @@ def generate(
     write_text(out / "MMBench_DEV_EN.tsv", mmbench_tsv(questions, seed))
     reasonseg, viscot = round(_REASONSEG_SHARE * evaluation_images), round(_VISCOT_SHARE * evaluation_images)
     write_reasonseg(out / "ReasonSeg_val.zip", reasonseg, seed)
-    write_viscot(out / "viscot_shapes.json", out / "cot.zip", viscot, seed)
+    write_viscot(
+        out,
+        {
+            "shapes": asked_about("mirror-viscot", viscot, seed),
+            "details": details("mirror-details", viscot, seed),
+        },
+    )
     return {
         "train2014": len(train2014),
         "train2017": len(train2017),
@@ -63,7 +70,7 @@ def generate(
         "pope": pope["random"].count("\n"),
         "mmbench": questions,
         "reasonseg": reasonseg,
-        "viscot": viscot,
+        "viscot": 2 * viscot,
     }
 
 

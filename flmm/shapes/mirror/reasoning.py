@@ -1,4 +1,4 @@
-"""The mirror's ReasonSeg and Visual-CoT: questions that name no region and are answered by one."""
+"""Questions that name no region and are answered by one: the mirror's ReasonSeg, and what Visual-CoT takes too."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flmm.files import write_text
 from flmm.shapes.mirror.refcoco import polygon
 from flmm.shapes.world.drawing import Point, outline
-from flmm.shapes.world.photographs import Photograph, box_of, write_zip
+from flmm.shapes.world.photographs import Photograph, write_zip
 from flmm.shapes.world.questions import colour_question, shape_question, texture_question
 from flmm.shapes.world.scenes import Scene, Thing, scene_seed
-
-_REQUEST = (
-    "Please provide the bounding box coordinate of the region that can help you answer the question better."
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Asked:
 def write_reasonseg(path: Path, questions: int, seed: int) -> None:
     """``ReasonSeg_val.zip``: ``val/<number>.jpg`` and its labelme-like JSON."""
     members: list[tuple[str, bytes]] = []
-    for number, asked in enumerate(_asked("mirror-reasonseg", questions, seed)):
+    for number, asked in enumerate(asked_about("mirror-reasonseg", questions, seed)):
         shapes = [_shape("target", asked.target), *(_shape("ignore", points) for points in asked.ignored)]
         annotation = {"text": [asked.question], "is_sentence": True, "shapes": shapes}
         members += [
@@ -48,18 +43,7 @@ def write_reasonseg(path: Path, questions: int, seed: int) -> None:
     write_zip(path, members)
 
 
-def write_viscot(questions_path: Path, pictures_path: Path, questions: int, seed: int) -> None:
-    """``viscot_shapes.json`` and ``cot.zip`` with its photographs."""
-    entries, pictures = [], []
-    for number, asked in enumerate(_asked("mirror-viscot", questions, seed)):
-        name = f"cot/shapes/{number:06d}.jpg"
-        pictures.append((name, asked.photograph.jpeg))
-        entries.append(_entry(number, name, asked))
-    write_text(questions_path, json.dumps(entries))
-    write_zip(pictures_path, pictures)
-
-
-def _asked(stream: str, count: int, seed: int) -> Iterator[Asked]:
+def asked_about(stream: str, count: int, seed: int) -> Iterator[Asked]:
     """``count`` questions, each on a picture of its own; a third about textures."""
     index = found = 0
     while found < count:
@@ -126,26 +110,3 @@ def _band(scene: Scene, mask: NDArray[np.bool_]) -> list[Point]:
 def _shape(label: str, points: list[Point]) -> dict[str, Any]:
     corners = [[round(x, 2), round(y, 2)] for x, y in points]
     return {"label": label, "labels": [label], "shape_type": "polygon", "points": corners}
-
-
-def _entry(number: int, name: str, asked: Asked) -> dict[str, Any]:
-    """The benchmark's record; upstream's second turn holds the box in a centred square, in shares of its side."""
-    x, y, width, height = box_of(asked.mask)
-    box = [x, y, x + width, y + height]
-    rows, columns = asked.mask.shape
-    side = max(rows, columns)
-    left, top = (side - columns) // 2, (side - rows) // 2
-    shares = [(box[0] + left) / side, (box[1] + top) / side, (box[2] + left) / side, (box[3] + top) / side]
-    turns = [
-        ("human", f"<image>\n{asked.question} {_REQUEST}"),
-        ("gpt", f"[{', '.join(f'{share:.3f}' for share in shares)}]"),
-        ("human", "<image>"),
-        ("gpt", asked.answer),
-    ]
-    return {
-        "dataset": "shapes",
-        "split": "val",
-        "question_id": number,
-        "image": [name, f"{name}###{box}"],
-        "conversations": [{"from": who, "value": value} for who, value in turns],
-    }

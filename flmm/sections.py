@@ -1,0 +1,32 @@
+"""What every section of ``params.yaml`` is, and those of the visual chain of thought."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: unknown keys are errors, values are not coerced from other types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Judge(Section):
+    """A language model behind an OpenAI-compatible endpoint, such as https://example.org/v1, that grades answers."""
+
+    url: Annotated[str, Field(pattern="^https?://")]
+    model: str
+
+
+class Thoughts(Section):
+    """The visual chain of thought: how many questions of each part get it, and how it looks.
+
+    ``questions``: drawn by the seed; 0 for none, None for all. ``margin``: by which a box grows on each side before it
+    is cropped, as a share of its width and height.
+    """
+
+    questions: Annotated[int, Field(ge=0)] | None
+    margin: Annotated[float, Field(ge=0)]
+    judge: Judge | None

@@ -1,0 +1,117 @@
+"""The mirror's Visual-CoT: a split of plain questions, and one of small details that need a second look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flmm.files import write_text
+from flmm.shapes.mirror.reasoning import Asked
+from flmm.shapes.world.drawing import SHAPES, draw_shape
+from flmm.shapes.world.photographs import Photograph, box_of, write_zip
+from flmm.shapes.world.scenes import COLOURS, Scene, Thing, scene_seed
+
+_REQUEST = (
+    "Please provide the bounding box coordinate of the region that can help you answer the question better."
+)
+MARK_RADIUS = 4.0  # pixels: smaller than what one image token of the shapes suite's LMMs stands for
+_CLEAR = 6.0  # pixels around a mark's centre that have to belong to the thing
+_MARKS = tuple(shape for shape in SHAPES if shape != "ring")  # of this size a ring is a blot
+
+
+@dataclass(frozen=True)
+class MarkedPhotograph(Photograph):
+    """A photograph with a mark painted on one of its things."""
+
+    marked: Scene
+
+    @cached_property
+    def scene(self) -> Scene:
+        return self.marked
+
+
+def write_viscot(out: Path, splits: Mapping[str, Iterable[Asked]]) -> None:
+    """``viscot_<split>.json`` of each split, and ``cot.zip`` with the photographs of all."""
+    pictures = []
+    for split, questions in splits.items():
+        entries = []
+        for number, asked in enumerate(questions):
+            name = f"cot/{split}/{number:06d}.jpg"
+            pictures.append((name, asked.photograph.jpeg))
+            entries.append(_entry(number, name, asked))
+        write_text(out / f"viscot_{split}.json", json.dumps(entries))
+    write_zip(out / "cot.zip", pictures)
+
+
+def details(stream: str, count: int, seed: int) -> Iterator[Asked]:
+    """``count`` questions about the colour of a mark on a thing, each on a picture of its own.
+
+    The region that helps is the thing: it can be seen at the grid's resolution, and the mark on it cannot.
+    """
+    index = found = 0
+    while found < count:
+        asked = _about_mark(Photograph(0, scene_seed(stream, seed, index)))
+        index += 1
+        if asked is not None:
+            found += 1
+            yield asked
+
+
+def _about_mark(photograph: Photograph) -> Asked | None:
+    scene, words = photograph.scene, photograph.words("details")
+    names = [thing.name for thing in scene.things]
+    pool = [thing for thing in scene.things if names.count(thing.name) == 1 and _has_room(thing)]
+    absent = [shape for shape in _MARKS if shape not in {thing.shape for thing in scene.things}]
+    if not pool or not absent:
+        return None
+    thing, shape = words.choice(pool), words.choice(absent)
+    colour = words.choice([name for name in COLOURS if name != thing.colour])
+    image = _painted(scene.image, thing, shape, colour)
+    marked = MarkedPhotograph(photograph.number, photograph.seed, replace(scene, image=image))
+    question = f"What color is the small {shape} on the {thing.name}?"
+    return Asked(marked, question, colour, thing.mask, [], [])
+
+
+def _has_room(thing: Thing) -> bool:
+    """Whether the thing's middle is there and nothing hides it."""
+    height, width = thing.mask.shape
+    window, alpha = draw_shape("circle", thing.cx, thing.cy, _CLEAR, 0.0, height, width)
+    return bool(thing.mask[window][alpha > 0].all())
+
+
+def _painted(image: NDArray[np.uint8], thing: Thing, shape: str, colour: str) -> NDArray[np.uint8]:
+    height, width = thing.mask.shape
+    window, alpha = draw_shape(shape, thing.cx, thing.cy, MARK_RADIUS, 0.0, height, width)
+    painted = image.astype(np.float32)
+    painted[window] += alpha[:, :, None] * (np.array(COLOURS[colour], dtype=np.float32) - painted[window])
+    return painted.clip(0, 255).astype(np.uint8)
+
+
+def _entry(number: int, name: str, asked: Asked) -> dict[str, Any]:
+    """The benchmark's record; upstream's second turn holds the box in a centred square, in shares of its side."""
+    x, y, width, height = box_of(asked.mask)
+    box = [x, y, x + width, y + height]
+    rows, columns = asked.mask.shape
+    side = max(rows, columns)
+    left, top = (side - columns) // 2, (side - rows) // 2
+    shares = [(box[0] + left) / side, (box[1] + top) / side, (box[2] + left) / side, (box[3] + top) / side]
+    turns = [
+        ("human", f"<image>\n{asked.question} {_REQUEST}"),
+        ("gpt", f"[{', '.join(f'{share:.3f}' for share in shares)}]"),
+        ("human", "<image>"),
+        ("gpt", asked.answer),
+    ]
+    return {
+        "dataset": "shapes",
+        "split": "val",
+        "question_id": number,
+        "image": [name, f"{name}###{box}"],
+        "conversations": [{"from": who, "value": value} for who, value in turns],
+    }
