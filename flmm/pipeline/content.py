@@ -94,6 +94,8 @@ def _of_part(graph: Graph, part: str) -> dict[str, Any]:
         "split": split,
         "refs": entry.refs,
     }
+    if entry.first is not None:
+        found["first"] = entry.first
     if split == paths.TRAIN:
         found["prepare.exclude_evaluation_images"] = prepare.exclude_evaluation_images
     return found

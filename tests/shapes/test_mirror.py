@@ -40,6 +40,9 @@ FILES = {
     "ReasonSeg_val.zip",
     "viscot_shapes.json",
     "cot.zip",
+    "val_gcg_coco_caption_gt.json",
+    "val_gcg_coco_mask_gt.json",
+    "GranDf_HA_images.zip",
 }
 
 
