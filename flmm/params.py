@@ -98,6 +98,7 @@ class Evaluate(Section):
     benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
     max_new_tokens: PositiveInt
+    description_tokens: PositiveInt
     device: Device
 
     @field_validator("benchmarks")
@@ -107,6 +108,12 @@ class Evaluate(Section):
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: there are {', '.join(names())}")
         return benchmarks
+
+
+class Count(Section):
+    """``text_model``: a directory or a hub name that transformers loads, to tell how alike two phrases are."""
+
+    text_model: str | None
 
 
 class Overlays(Section):
@@ -193,6 +200,7 @@ class Params(Section):
     select: Select
     keywords: Keywords
     evaluate: Evaluate
+    count: Count
     overlays: Overlays
     report: Report
     suites: dict[Literal["shapes", "paper"], Suite]

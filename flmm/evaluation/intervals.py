@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from flmm.benchmarks.base import Ratio
+from flmm.benchmarks.base import Number, Ratio, Weighed
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -28,7 +28,7 @@ def draws(images: int, seed: int) -> np.ndarray:
 
 
 def intervals(
-    numbers: Mapping[str, Ratio], images: Sequence[str], seed: int
+    numbers: Mapping[str, Number], images: Sequence[str], seed: int
 ) -> dict[str, tuple[float, float]]:
     """By name the bounds within which 95 % of the draws lie, in the number's own unit; they enclose the number.
 
@@ -38,21 +38,33 @@ def intervals(
         return {}
     _, place = np.unique(np.asarray(images, dtype=str), return_inverse=True)
     count = int(place.max()) + 1
+    drawn = draws(count, seed)
+    values = _ratios({n: number for n, number in numbers.items() if isinstance(number, Ratio)}, place, drawn)
+    for name, number in numbers.items():
+        if isinstance(number, Weighed):
+            values[name] = number.of_weights(drawn[:, place])
+    return {name: _bounds(number, values[name]) for name, number in numbers.items()}
+
+
+def _ratios(numbers: Mapping[str, Ratio], place: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    """The ratios of the draws, (DRAWS, images), that have something to divide by; ``place`` (N,): each row's image."""
+    if not numbers:
+        return {}
     sums = [
-        np.bincount(place, weights=np.where(number.counted, part, 0.0), minlength=count)
+        np.bincount(place, weights=np.where(number.counted, part, 0.0), minlength=drawn.shape[1])
         for number in numbers.values()
         for part in (number.over, number.under)
     ]
     # (DRAWS, images) x (images, 2 M): every sum of every draw at once.
-    drawn = draws(count, seed) @ np.stack(sums, axis=1)
+    added = drawn @ np.stack(sums, axis=1)
     found = {}
     for index, (name, number) in enumerate(numbers.items()):
-        over, under = drawn[:, 2 * index], drawn[:, 2 * index + 1]
-        found[name] = _bounds(number, number.scale * over[under > 0] / under[under > 0])
+        over, under = added[:, 2 * index], added[:, 2 * index + 1]
+        found[name] = number.scale * over[under > 0] / under[under > 0]
     return found
 
 
-def _bounds(number: Ratio, values: np.ndarray) -> tuple[float, float]:
+def _bounds(number: Number, values: np.ndarray) -> tuple[float, float]:
     value = number.value
     if not len(values):
         return value, value
@@ -61,6 +73,6 @@ def _bounds(number: Ratio, values: np.ndarray) -> tuple[float, float]:
     return min(low, value), max(high, value)
 
 
-def image_count(number: Ratio, images: Sequence[str]) -> int:
+def image_count(number: Number, images: Sequence[str]) -> int:
     """How many images the number is about."""
     return len(np.unique(np.asarray(images, dtype=str)[number.counted]))

@@ -22,7 +22,7 @@ from flmm.evaluation.select import read_selection
 from flmm.evaluation.tables import ANSWER_SCHEMA, ANSWERS, PREDICTIONS, dataset_and_split
 from flmm.files import write_json, write_table
 from flmm.heads import names
-from flmm.heads.checkpoint import check_fits, load_head, read_config
+from flmm.heads.checkpoint import HeadConfig, check_fits, load_head, read_config
 from flmm.heads.evaluated import BUILDERS, Materials, build_heads
 from flmm.heads.model import MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
@@ -57,9 +57,7 @@ def evaluate(
         InputError: an input is absent, damaged or of another backbone.
         StepError: a head's logits are not finite, or a file cannot be written.
     """
-    chosen, config = benchmark(benchmark_name), read_config(head)
-    if config.backbone != backbone:
-        raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
+    chosen, config = benchmark(benchmark_name), fitting(head, backbone)
     if not (maps if chosen.words == "spoken" else samples):
         made_by = "extract" if chosen.words == "spoken" else "prepare"
         raise InputError(f"{chosen.title}: no part to evaluate; run `flmm {made_by}` for one first")
@@ -83,7 +81,19 @@ def evaluate(
     else:
         table = predict(parts, heads, EmbeddingStore(embeddings), chosen.counted(params.evaluate.protocols))
     write_table(out / PREDICTIONS, table)
-    write_json(out / "facts.json", _facts(table, heads, channels))
+    write_json(out / "facts.json", facts(table, heads, channels))
+
+
+def fitting(head: Path, backbone: str) -> HeadConfig:
+    """What a head was trained for.
+
+    Raises:
+        InputError: its file is absent or damaged, or it was trained for another backbone.
+    """
+    config = read_config(head)
+    if config.backbone != backbone:
+        raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
+    return config
 
 
 def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
@@ -103,7 +113,7 @@ def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
     return parts
 
 
-def _facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
+def facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
     """What was predicted by whom, and which head is not there for which reason."""
     absent = {
         name: _WHY_ABSENT.get(name, "it cannot be built here") for name in BUILDERS if name not in heads
@@ -126,7 +136,7 @@ def _answer_then_ground(
     raw: Path,
 ) -> pa.Table:
     return reasoning.answer_then_ground(
-        _frozen(params, backbone),
+        frozen(params, backbone),
         heads,
         segmenter,
         [sample for path in samples.values() for sample in read_samples(path)],
@@ -147,7 +157,7 @@ def _ask(
     out: Path,
 ) -> None:
     parts = {part: read_questions(path) for part, path in samples.items()}
-    backbone = _frozen(params, backbone_name)
+    backbone = frozen(params, backbone_name)
     before = backbone.weights_hash()
     answered = iter(
         qa.answer_twice(
@@ -169,6 +179,7 @@ def _ask(
     write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()))
 
 
-def _frozen(params: Params, backbone: str) -> Backbone:
+def frozen(params: Params, backbone: str) -> Backbone:
+    """The LMM of a backbone, ready to speak."""
     device = resolve_device(params.evaluate.device, "evaluate.device")
     return load(params.catalogue[backbone], dtype=params.extract.dtype, device=str(device))

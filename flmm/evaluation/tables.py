@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-PREDICTIONS, ANSWERS = "predictions.parquet", "answers.parquet"
+PREDICTIONS, ANSWERS, DESCRIPTIONS = "predictions.parquet", "answers.parquet", "descriptions.parquet"
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -47,6 +47,24 @@ ANSWER_SCHEMA = pa.schema(
         ("tokens_plain", pa.list_(pa.int64())),
         ("tokens_attached", pa.list_(pa.int64())),
         ("masks", pa.int32()),  # made by the attached head from the answer's tokens
+    ]
+)
+
+# One row per picture that was described; the masks of its phrases are predictions.
+DESCRIPTION_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("archive", pa.string()),
+        ("image", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("text", pa.string()),  # what the LMM said
+        ("captions", pa.list_(pa.string())),  # what people said
+        ("phrases", pa.list_(pa.string())),  # of the first caption
+        ("rles", pa.list_(pa.string())),  # the masks of these phrases
+        ("heads", pa.list_(pa.string())),  # whose masks were made, also where no phrase was said
     ]
 )
 

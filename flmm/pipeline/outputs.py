@@ -11,6 +11,9 @@ from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
 
 RECORD = "key.json"
+# What `evaluate` writes, by how a benchmark's words come about.
+_MASKS = ("predictions.parquet",)
+_EVALUATED = {"asked": ("answers.parquet", "facts.json"), "described": ("descriptions.parquet", *_MASKS)}
 
 
 def outputs(graph: Graph, step: Step) -> list[Path]:
@@ -85,11 +88,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
         case "keywords":
             return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
-            asked = benchmark(step.item).words == "asked"
-            return [
-                folder / name
-                for name in (("answers.parquet", "facts.json") if asked else ("predictions.parquet",))
-            ]
+            return [folder / name for name in _EVALUATED.get(benchmark(step.item).words, _MASKS)]
         case "count":
             return [folder / "metrics.json"]
         case "overlays":
