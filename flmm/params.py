@@ -7,14 +7,12 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from flmm.benchmarks import names
+from flmm.by_suite import with_values_of_the_suite
 from flmm.errors import InputError
 from flmm.sections import PositiveInt, Section, Thoughts
 
 Device = Literal["auto", "cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
-
-# Sections of which every suite has some values of its own.
-BY_SUITE = ("extract", "train", "keywords")
 
 
 class Download(Section):
@@ -94,6 +92,7 @@ class Evaluate(Section):
     benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
     max_new_tokens: PositiveInt
+    description_tokens: PositiveInt
     device: Device
     thoughts: Thoughts
 
@@ -104,6 +103,12 @@ class Evaluate(Section):
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: there are {', '.join(names())}")
         return benchmarks
+
+
+class Count(Section):
+    """``text_model``: a directory or a hub name that transformers loads, to tell how alike two phrases are."""
+
+    text_model: str | None
 
 
 class Overlays(Section):
@@ -144,6 +149,8 @@ class Dataset(Section):
     splits: list[str]
     # RefCOCO's alone: which file of referring expressions.
     refs: str | None = None
+    # How many of each split's samples are kept, the first ones; None: all.
+    first: PositiveInt | None = None
 
 
 class Suite(Section):
@@ -188,6 +195,7 @@ class Params(Section):
     select: Select
     keywords: Keywords
     evaluate: Evaluate
+    count: Count
     overlays: Overlays
     report: Report
     suites: dict[Literal["shapes", "paper"], Suite]
@@ -264,7 +272,7 @@ def _suite(entry: Any) -> Any:
 def parse_params(raw: dict[str, Any], path: Path = Path("params.yaml")) -> Params:
     """Check an already parsed mapping; see ``load_params``."""
     try:
-        return Params.model_validate(_with_values_of_the_suite(raw, path))
+        return Params.model_validate(with_values_of_the_suite(raw, path))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -272,27 +280,3 @@ def parse_params(raw: dict[str, Any], path: Path = Path("params.yaml")) -> Param
         given = "" if first["type"] in {"missing", "value_error"} else f", got {first['input']!r}"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise InputError(f"{path}: {key + ': ' if key else ''}{message}{given}{more}") from error
-
-
-def _with_values_of_the_suite(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Each section with the values that only the active suite has.
-
-    Raises:
-        InputError: a value stands in the section and in a suite, so that one of the two would have no effect.
-    """
-    suites = raw.get("suites")
-    merged = dict(raw)
-    for section in BY_SUITE:
-        common = raw.get(section)
-        for name, suite in suites.items() if isinstance(suites, dict) else ():
-            own = suite.get(section) if isinstance(suite, dict) else None
-            if not isinstance(own, dict) or not isinstance(common, dict):
-                continue
-            if twice := sorted(set(common) & set(own)):
-                raise InputError(
-                    f"{path}: {section}.{twice[0]} is also in suites.{name}.{section}; a value has one place: "
-                    "delete one of the two"
-                )
-            if name == raw.get("suite"):
-                merged[section] = {**common, **own}
-    return merged

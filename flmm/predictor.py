@@ -29,8 +29,9 @@ from flmm.heads.model import HeadOutput, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.keywords import KeywordSelector
 from flmm.params import BackboneEntry
-from flmm.phrases import Span, phrase_spans, tokens_of
+from flmm.phrases import Span
 from flmm.protocols import GROUNDING_PROMPT, SEPARATOR, Answer, Piece
+from flmm.said import ends_of, phrases_of
 
 if TYPE_CHECKING:
     from flmm.conversation import Conversation
@@ -180,7 +181,7 @@ class Grounder:
         picture = read_picture(image)
         said = self.backbone.generate(picture, question, max_new_tokens=max_new_tokens, tap=True)
         text = self.backbone.decode(said.tokens)
-        ends = [len(self.backbone.decode(said.tokens[: count + 1])) for count in range(len(said.tokens))]
+        ends = ends_of(said.tokens, self.backbone.decode)
         spans, inputs = self.phrases_of(text, ends, said.observation, (picture.height, picture.width))
         outputs = self.masks(picture, inputs)
         return Answered(text, spans, self.grounded(picture, tuple(text[a:b] for a, b in spans), outputs))
@@ -197,24 +198,8 @@ class Grounder:
     def phrases_of(
         self, text: str, ends: Sequence[int], observation: Observation | None, size: tuple[int, int]
     ) -> tuple[tuple[Span, ...], list[HeadInput]]:
-        """The phrases of an answer whose tokens were read, and a head's input of each.
-
-        ``ends``: where in the text each token ends. ``size``: of the picture, height and width.
-        """
-        read = len(observation.texts) if observation else 0
-        spans, inputs = [], []
-        for start, end in self.phrases(text, ends, observation):
-            tokens = tokens_of((start, end), ends)
-            if observation is not None and tokens and tokens[-1] < read:
-                spans.append((start, end))
-                inputs.append(observation.joined(tokens).head_input(size))
-        return tuple(spans), inputs
-
-    def phrases(self, text: str, ends: Sequence[int], observation: Observation | None) -> list[Span]:
-        """Which words of an answer are grounded; ``ends``: where in the text each token ends."""
-        if self.keywords is None or observation is None:
-            return phrase_spans(text)
-        return self.keywords.spans(text, ends, torch.cat([states[-1] for states in observation.hidden]))
+        """The phrases of an answer whose tokens were read, and a head's input of each (``flmm.said``)."""
+        return phrases_of(self.keywords, text, ends, observation, size)
 
     @staticmethod
     def grounded(picture: Image.Image, texts: tuple[str, ...], outputs: Sequence[HeadOutput]) -> Grounded:

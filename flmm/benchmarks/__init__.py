@@ -3,6 +3,28 @@
 Nothing here loads a model or a picture, so that checks, the workflow and the CLI's help can ask the objects.
 """
 
-from flmm.benchmarks.base import Benchmark, Headline, Metric, Ratio, benchmark, benchmarks, names, of_dataset
+from flmm.benchmarks.base import (
+    Benchmark,
+    Headline,
+    Metric,
+    Number,
+    Ratio,
+    Weighed,
+    benchmark,
+    benchmarks,
+    names,
+    of_dataset,
+)
 
-__all__ = ["Benchmark", "Headline", "Metric", "Ratio", "benchmark", "benchmarks", "names", "of_dataset"]
+__all__ = [
+    "Benchmark",
+    "Headline",
+    "Metric",
+    "Number",
+    "Ratio",
+    "Weighed",
+    "benchmark",
+    "benchmarks",
+    "names",
+    "of_dataset",
+]

@@ -12,7 +12,7 @@ import numpy as np
 from flmm.errors import InputError
 
 Columns = Mapping[str, Any]  # name -> one value per row: a NumPy array (masks) or a list (answers)
-Words = Literal["spoken", "answered", "asked"]
+Words = Literal["spoken", "answered", "described", "asked"]
 _NO_BENCHMARKS = ("base", "metrics")  # modules of the package that hold none
 
 
@@ -68,6 +68,26 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Weighed:
+    """A number that is no ratio of sums, such as an average precision.
+
+    ``of_weights``: how often each row is taken, (D, N), to the number of each of the D draws. ``counted`` (N,): the
+    rows that the number is about.
+    """
+
+    of_weights: Callable[[np.ndarray], np.ndarray]
+    counted: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """The number of every row taken once."""
+        return float(self.of_weights(np.ones((1, len(self.counted))))[0])
+
+
+Number = Ratio | Weighed
+
+
+@dataclass(frozen=True)
 class Metric:
     """A number of a benchmark. ``unit``: percent (0-100) or fraction (0-1), as the literature prints it.
 
@@ -117,11 +137,13 @@ class Benchmark:
     ``reader``: the reader of its data sets in params.yaml. ``datasets``: what those with a name of their own are called
     (in the order of tables). ``splits``: their order.
     ``words``: ``spoken`` (an LMM is made to say them by `extract`), ``answered`` (the LMM answers a question, and its
-    answer is grounded) or ``asked`` (the LMM answers, and there are no masks).
+    answer is grounded), ``described`` (it describes the picture, and the phrases of the description are grounded) or
+    ``asked`` (the LMM answers, and there are no masks).
     ``protocols``: in the order of tables; those of spoken words also have to be in ``evaluate.protocols``.
-    ``count``: the metrics of the rows of one data set, split, protocol and head, each as a ratio of sums. Columns of
-    masks: ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``, ``category``, each (N,); of answers:
-    ``answer``, ``label``, ``options``, ``group``, ``category``.
+    ``count``: the metrics of the rows of one data set, split, protocol and head, each as a ratio of sums (or
+    ``Weighed``). Columns of masks: ``iou``, ``intersection``, ``area_union``, ``is_thing``, ``is_plural``,
+    ``category``, each (N,); of answers: ``answer``, ``label``, ``options``, ``group``, ``category``; of descriptions:
+    see ``flmm.benchmarks.gcg``.
     ``prompt``: what the LMM is asked; nothing is, where words are spoken.
     ``ways``: of its visual chain of thought, ``PLAIN_WAY`` among them; each is a protocol of its own. ``count_ways``:
     the numbers of their answers, of the columns ``answer``, ``label`` and ``grade`` (0-1, or None without a judge).
@@ -139,7 +161,7 @@ class Benchmark:
     protocols: tuple[str, ...]
     metrics: tuple[Metric, ...]
     headline: Headline
-    count: Callable[[Columns, str], dict[str, Ratio]]
+    count: Callable[[Columns, str], Mapping[str, Number]]
     prompt: Callable[[Asked], str] = short_answer
     notes: Mapping[str, str] = field(default_factory=dict)
     averaged: bool = False
@@ -177,8 +199,8 @@ def benchmark(name: str) -> Benchmark:
 
 
 def benchmarks() -> list[Benchmark]:
-    """All of them, in the order of tables: spoken words, answered questions, questions without masks."""
-    order = {"spoken": 0, "answered": 1, "asked": 2}
+    """All of them, in the order of tables: spoken words, answered questions, descriptions, questions without masks."""
+    order = {"spoken": 0, "answered": 1, "described": 2, "asked": 3}
     return sorted(map(benchmark, names()), key=lambda each: (order[each.words], each.place, each.name))
 
 

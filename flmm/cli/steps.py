@@ -5,12 +5,12 @@ process per job.
 """
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flmm.cli.context import ArchiveName, BackboneName, BenchmarkName, PartName, SourceName, params_of
+from flmm.cli.evaluating import attention_maps, embeddings, evaluate_words
 from flmm.device import claim_gpu, use_threads
 from flmm.errors import InputError
 from flmm.files import write_json
@@ -140,8 +140,8 @@ def train(context: typer.Context, backbone: BackboneName) -> None:
         run(
             params,
             backbone,
-            [_maps(running.keys, backbone, part) for part in graph.training_parts],
-            _embeddings(running.keys, graph.training_parts),
+            [attention_maps(running.keys, backbone, part) for part in graph.training_parts],
+            embeddings(running.keys, graph.training_parts),
             paths.results(params, backbone, "train"),
             key=running.key,
             checkpoints=paths.checkpoints(backbone),
@@ -172,7 +172,7 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
     params = params_of(context)
     with step_runs(params, Step("select", backbone)) as running:
         use_threads(params.train.threads)
-        maps = [_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
+        maps = [attention_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
         run(params, maps, paths.results(params, backbone, "select"))
 
 
@@ -195,28 +195,11 @@ def keywords(context: typer.Context, backbone: BackboneName) -> None:
 @app.command()
 def evaluate(context: typer.Context, backbone: BackboneName, benchmark: BenchmarkName) -> None:
     """Predict one backbone's masks or answers of one benchmark."""
-    from flmm.evaluation.run import evaluate as run
-
     params = params_of(context)
     with step_runs(params, Step("evaluate", backbone, benchmark)) as running:
         claim_gpu(params.evaluate.device)
         use_threads(params.train.threads)
-        graph = running.keys.graph
-        parts = graph.parts_of(benchmark)
-        spoken = graph.benchmarks[benchmark].words == "spoken"
-        selected = paths.results(params, backbone, "select") / "heads.json"
-        run(
-            params,
-            backbone,
-            benchmark,
-            head=paths.head(params, backbone),
-            maps={part: _maps(running.keys, backbone, part) for part in parts} if spoken else {},
-            embeddings=_embeddings(running.keys, parts) if spoken else [],
-            samples={part: paths.samples(params, part) for part in parts},
-            selected=selected if graph.selection(backbone) else None,
-            raw=paths.raw(params),
-            out=paths.evaluated(params, backbone, benchmark),
-        )
+        evaluate_words(running.keys, backbone, benchmark)
 
 
 @app.command()
@@ -279,16 +262,3 @@ def _graph_with(params: Params, source: str) -> Graph:
     if source not in params.sources:
         raise InputError(f"unknown source {source!r}; suite {params.suite} has: {', '.join(params.sources)}")
     return Graph(params)
-
-
-def _maps(keys: Keys, backbone: str, part: str) -> Path:
-    key = keys.known(Step("extract", backbone, part))
-    return paths.extract_shards(backbone, key, part) / "manifest.json"
-
-
-def _embeddings(keys: Keys, parts: list[str]) -> list[Path]:
-    name = keys.params.active.segmenter.name
-    archives = sorted({archive for part in parts for archive in keys.graph.files_of(part).pictures})
-    return [
-        paths.embed_shards(name, str(keys.store(archive)), archive) / "manifest.json" for archive in archives
-    ]

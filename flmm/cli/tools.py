@@ -113,8 +113,8 @@ def score(
     predictions: Annotated[
         Path | None,
         typer.Argument(
-            help="Of any system: masks (Parquet, or JSON with COCO run lengths) or answers (JSON lines of "
-            "question_id and text)."
+            help="Of any system: masks (Parquet, or JSON with COCO run lengths), answers (JSON lines of "
+            "question_id and text) or descriptions (a folder in GLaMM's layout)."
         ),
     ] = None,
     protocol: Annotated[str, typer.Option(help="paper or standard; for masks of spoken words.")] = "standard",
@@ -129,11 +129,17 @@ def score(
     template: Annotated[
         Path | None, typer.Option(help="Write what has to be predicted or answered to this file, and stop.")
     ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(
+            help="For GCG's mask recall: a text model's directory or hub name, as bert-base-uncased."
+        ),
+    ] = None,
 ) -> None:
-    """Count anybody's masks, or answers to POPE and MMBench, as we count our own (docs/protocols.md)."""
+    """Count anybody's masks, descriptions, or answers, as we count our own (docs/protocols.md)."""
     from flmm.evaluation.score_cli import run
 
-    run(samples, predictions, protocol, system, out, template, benchmark)
+    run(samples, predictions, protocol, system, out, template, benchmark, text_model)
 
 
 def _with_backbone(context: typer.Context, backbone: str) -> Params:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from flmm.data.datasets import reader
 from flmm.data.question import Question, write_questions
-from flmm.data.readers import EVALUATION_IMAGE, EXCLUDED, GroundingReader
+from flmm.data.readers import BEYOND_FIRST, EVALUATION_IMAGE, EXCLUDED, GroundingReader
 from flmm.data.sample import SAMPLE_SCHEMA, Sample
 from flmm.errors import InputError
 from flmm.files import atomic_path, read_table, sha256_file, write_json
@@ -40,12 +40,17 @@ def prepare(
     module = reader(entry.reader)
     unwanted = frozenset(params.prepare.exclude)
     if hasattr(module, "read"):
+        if entry.first is not None:
+            raise InputError(
+                f"params.yaml: datasets.{dataset}.first: {entry.reader} has questions without masks, and they are "
+                "all asked; delete the key"
+            )
         counts = _questions(module.read(raw, dataset, split), out, unwanted)
     else:
         opened: GroundingReader = module.open_reader(raw, dataset, entry)
         images = _images(evaluation)
         exclude = images if params.prepare.exclude_evaluation_images else set()
-        counts = _samples(opened, split, out, exclude, unwanted)
+        counts = _samples(opened, split, out, exclude, unwanted, entry.first)
         if split == TRAIN:
             counts["overlap"] = _overlap(opened, images, counts)
     write_json(out.with_suffix(".json"), {**counts, "sha256": sha256_file(out)})
@@ -64,7 +69,7 @@ def _overlap(opened: GroundingReader, evaluation: Set[int], counts: dict[str, An
 
 
 def _samples(
-    opened: GroundingReader, split: str, out: Path, exclude: Set[int], unwanted: Set[str]
+    opened: GroundingReader, split: str, out: Path, exclude: Set[int], unwanted: Set[str], first: int | None
 ) -> dict[str, Any]:
     skipped: Counter[str] = Counter()
     images: set[int] = set()
@@ -75,6 +80,9 @@ def _samples(
         for sample in opened.samples(split, exclude, skipped):
             if not unwanted.isdisjoint((sample.sample_id, f"{sample.archive}/{sample.image}")):
                 skipped[EXCLUDED] += 1
+                continue
+            if first is not None and counts["samples"] == first:
+                skipped[BEYOND_FIRST] += 1
                 continue
             images.add(sample.image_id)
             counts["samples"] += 1

@@ -24,6 +24,9 @@ BESIDE = "sample: its shapes lie beside the photograph"
 NO_PHOTOGRAPH = "file: an annotation without a photograph of its name"
 NO_ANNOTATION = "file: a photograph without an annotation of its name"
 EMPTY_SENTENCE = "sentence: empty"
+NO_CAPTION = "sample: no caption"
+UNPAIRED = "sample: its phrases and its masks are not equally many"
+BEYOND_FIRST = "sample: beyond the first ones (datasets.<name>.first)"
 
 
 @dataclass(frozen=True)

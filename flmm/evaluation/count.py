@@ -1,6 +1,7 @@
 """The step ``count``: from the tables of one backbone's predictions and answers to its records, in seconds.
 
-No model is loaded, and neither torch nor transformers is imported: a metric can change without a GPU at hand.
+No model is loaded, and neither torch nor transformers is imported: a metric can change without a GPU at hand. (But for
+a text model, where ``count.text_model`` names one.)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,14 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from flmm.benchmarks import Benchmark, benchmark
-from flmm.benchmarks.base import ANSWERS_EQUAL, Columns, Ratio
+from flmm.benchmarks.base import ANSWERS_EQUAL, Columns
 from flmm.benchmarks.metrics import mean
 from flmm.errors import InputError
 from flmm.evaluation.count_ways import way_records
-from flmm.evaluation.intervals import image_count, intervals
+from flmm.evaluation.description_count import description_records
 from flmm.evaluation.pictures import pictures
-from flmm.evaluation.records import Record
-from flmm.evaluation.tables import ANSWERS, LOOKS, PREDICTIONS, THOUGHTS
+from flmm.evaluation.records import Record, records_of
+from flmm.evaluation.similarity import Similarity, by_model
+from flmm.evaluation.tables import ANSWERS, DESCRIPTIONS, LOOKS, PREDICTIONS, THOUGHTS
 from flmm.files import read_table, write_json
 from flmm.heads.names import ATTACHED, PLAIN
 from flmm.params import Params
@@ -59,6 +61,12 @@ def count(
             records += answer_records(
                 chosen, table, _pictures(table, questions), suite=params.suite, backbone=backbone, seed=params.seed
             )  # fmt: skip
+        elif chosen.words == "described":
+            said = read_table(folder / PREDICTIONS, columns=["sample_id", "head", "phrase", "text", "rle"])
+            records += description_records(
+                chosen, read_table(folder / DESCRIPTIONS), said, text_model(params), suite=params.suite,
+                backbone=backbone, seed=params.seed,
+            )  # fmt: skip
         else:
             table = read_table(folder / PREDICTIONS, columns=list(_MASK_COLUMNS))
             protocols = chosen.counted(params.evaluate.protocols)
@@ -80,6 +88,11 @@ def _of_ways(params: Params, backbone: str, chosen: Benchmark, folder: Path) -> 
     looks = read_table(folder / LOOKS, columns=list(_MASK_COLUMNS))
     ways = [way.name for way in chosen.ways]
     return records + mask_records(chosen, looks, **place, protocols=ways, seed=params.seed)
+
+
+def text_model(params: Params) -> Similarity | None:
+    """The model of ``count.text_model``, the one thing that makes counting import torch; None where none is given."""
+    return None if params.count.text_model is None else by_model(params.count.text_model)
 
 
 def mask_records(
@@ -122,7 +135,7 @@ def answer_records(
         for head, column in _ANSWERED_BY.items():
             columns = answer_columns(mine, [row[column] for row in mine])
             for protocol in chosen.protocols:
-                numbers = chosen.count(columns, protocol)
+                numbers = dict(chosen.count(columns, protocol))
                 if head == ATTACHED:
                     numbers[ANSWERS_EQUAL.name] = same
                 records += records_of(
@@ -156,18 +169,6 @@ def _pictures(table: pa.Table, questions: Mapping[str, Path]) -> list[str]:
 def answer_columns(rows: Sequence[Mapping[str, object]], answers: Sequence[str]) -> Columns:
     """What a benchmark of questions counts: their columns, and one answer each."""
     return {"answer": list(answers)} | {name: [row[name] for row in rows] for name in _ANSWER_COLUMNS}
-
-
-def records_of(numbers: Mapping[str, Ratio], images: Sequence[str], seed: int, **place: str) -> list[Record]:
-    """A record for each metric, with its interval over ``images`` (one per row); ``place``: the other fields."""
-    bounds = intervals(numbers, images, seed)
-    return [
-        Record(
-            metric=metric, value=number.value, low=bounds[metric][0], high=bounds[metric][1],
-            n=int(number.counted.sum()), images=image_count(number, images), **place,
-        )
-        for metric, number in numbers.items()
-    ]  # fmt: skip
 
 
 def _counted_as(spoken: str, protocols: Sequence[str]) -> Iterable[str]:

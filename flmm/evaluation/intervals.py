@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from flmm.benchmarks.base import Ratio
+from flmm.benchmarks.base import Number, Ratio, Weighed
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -28,7 +28,7 @@ def draws(images: int, seed: int) -> np.ndarray:
 
 
 def intervals(
-    numbers: Mapping[str, Ratio], images: Sequence[str], seed: int
+    numbers: Mapping[str, Number], images: Sequence[str], seed: int
 ) -> dict[str, tuple[float, float]]:
     """By name the bounds within which 95 % of the draws lie, in the number's own unit; they enclose the number.
 
@@ -41,7 +41,7 @@ def intervals(
 
 
 def gain_intervals(
-    numbers: Mapping[str, Ratio], others: Mapping[str, Ratio], images: Sequence[str], seed: int
+    numbers: Mapping[str, Number], others: Mapping[str, Number], images: Sequence[str], seed: int
 ) -> dict[str, tuple[float, float]]:
     """The same of each number less the one of that name among the ``others``, both drawn on the same images.
 
@@ -55,22 +55,34 @@ def gain_intervals(
     return found
 
 
-def _values(numbers: Mapping[str, Ratio], images: Sequence[str], seed: int) -> dict[str, np.ndarray]:
+def _values(numbers: Mapping[str, Number], images: Sequence[str], seed: int) -> dict[str, np.ndarray]:
     """By name what each draw makes of a number, (DRAWS,); NaN where there is nothing to divide by."""
     if not numbers:
         return {}
     _, place = np.unique(np.asarray(images, dtype=str), return_inverse=True)
     count = int(place.max()) + 1
+    drawn = draws(count, seed)
+    values = _ratios({n: number for n, number in numbers.items() if isinstance(number, Ratio)}, place, drawn)
+    for name, number in numbers.items():
+        if isinstance(number, Weighed):
+            values[name] = number.of_weights(drawn[:, place])
+    return {name: values[name] for name in numbers}
+
+
+def _ratios(numbers: Mapping[str, Ratio], place: np.ndarray, drawn: np.ndarray) -> dict[str, np.ndarray]:
+    """The ratios of the draws (DRAWS, images), NaN where nothing divides; ``place`` (N,): each row's image."""
+    if not numbers:
+        return {}
     sums = [
-        np.bincount(place, weights=np.where(number.counted, part, 0.0), minlength=count)
+        np.bincount(place, weights=np.where(number.counted, part, 0.0), minlength=drawn.shape[1])
         for number in numbers.values()
         for part in (number.over, number.under)
     ]
     # (DRAWS, images) x (images, 2 M): every sum of every draw at once.
-    drawn = draws(count, seed) @ np.stack(sums, axis=1)
+    added = drawn @ np.stack(sums, axis=1)
     found = {}
     for index, (name, number) in enumerate(numbers.items()):
-        over, under = drawn[:, 2 * index], drawn[:, 2 * index + 1]
+        over, under = added[:, 2 * index], added[:, 2 * index + 1]
         values = np.full(DRAWS, np.nan)
         values[under > 0] = number.scale * over[under > 0] / under[under > 0]
         found[name] = values
@@ -85,6 +97,6 @@ def _bounds(value: float, values: np.ndarray) -> tuple[float, float]:
     return min(low, value), max(high, value)
 
 
-def image_count(number: Ratio, images: Sequence[str]) -> int:
+def image_count(number: Number, images: Sequence[str]) -> int:
     """How many images the number is about."""
     return len(np.unique(np.asarray(images, dtype=str)[number.counted]))

@@ -1,12 +1,14 @@
 """Metric records: one flat row per number, the only shape in which results leave the evaluation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 
+from flmm.benchmarks.base import Number
 from flmm.errors import InputError
+from flmm.evaluation.intervals import image_count, intervals
 from flmm.files import read_json
 
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
@@ -60,3 +62,15 @@ def sort_records(records: Iterable[Record]) -> list[Record]:
         records,
         key=lambda r: (r.suite, r.backbone, r.benchmark, r.split, r.protocol, r.head, r.metric, r.value),
     )
+
+
+def records_of(numbers: Mapping[str, Number], images: Sequence[str], seed: int, **place: str) -> list[Record]:
+    """A record for each metric, with its interval over ``images`` (one per row); ``place``: the other fields."""
+    bounds = intervals(numbers, images, seed)
+    return [
+        Record(
+            metric=metric, value=number.value, low=bounds[metric][0], high=bounds[metric][1],
+            n=int(number.counted.sum()), images=image_count(number, images), **place,
+        )
+        for metric, number in numbers.items()
+    ]  # fmt: skip

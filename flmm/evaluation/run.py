@@ -23,7 +23,7 @@ from flmm.evaluation.select import read_selection
 from flmm.evaluation.tables import ANSWER_SCHEMA, ANSWERS, PREDICTIONS, dataset_and_split
 from flmm.files import write_json, write_table
 from flmm.heads import names
-from flmm.heads.checkpoint import check_fits, load_head, read_config
+from flmm.heads.checkpoint import HeadConfig, check_fits, load_head, read_config
 from flmm.heads.evaluated import BUILDERS, Materials, build_heads
 from flmm.heads.model import GroundingHead, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
@@ -58,9 +58,7 @@ def evaluate(
         InputError: an input is absent, damaged or of another backbone.
         StepError: a head's logits are not finite, or a file cannot be written.
     """
-    chosen, config = benchmark(benchmark_name), read_config(head)
-    if config.backbone != backbone:
-        raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
+    chosen, config = benchmark(benchmark_name), fitting(head, backbone)
     if not (maps if chosen.words == "spoken" else samples):
         made_by = "extract" if chosen.words == "spoken" else "prepare"
         raise InputError(f"{chosen.title}: no part to evaluate; run `flmm {made_by}` for one first")
@@ -93,7 +91,19 @@ def evaluate(
     else:
         table = predict(parts, heads, EmbeddingStore(embeddings), chosen.counted(params.evaluate.protocols))
     write_table(out / PREDICTIONS, table)
-    write_json(out / "facts.json", _facts(table, heads, channels) | thoughts)
+    write_json(out / "facts.json", facts(table, heads, channels) | thoughts)
+
+
+def fitting(head: Path, backbone: str) -> HeadConfig:
+    """What a head was trained for.
+
+    Raises:
+        InputError: its file is absent or damaged, or it was trained for another backbone.
+    """
+    config = read_config(head)
+    if config.backbone != backbone:
+        raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
+    return config
 
 
 def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
@@ -113,7 +123,7 @@ def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
     return parts
 
 
-def _facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
+def facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
     """What was predicted by whom, and which head is not there for which reason."""
     absent = {
         name: _WHY_ABSENT.get(name, "it cannot be built here") for name in BUILDERS if name not in heads
@@ -137,7 +147,7 @@ def _answer_then_ground(
     out: Path,
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The predictions, and the facts of the chain of thought, whose tables are written."""
-    backbone, images = _frozen(params, backbone_name), ImageStore(raw)
+    backbone, images = frozen(params, backbone_name), ImageStore(raw)
     description = f"{chosen.name} {backbone_name}"
     parts = {part: read_samples(path) for part, path in samples.items()}
     table = reasoning.answer_then_ground(
@@ -167,7 +177,7 @@ def _ask(
     out: Path,
 ) -> None:
     parts = {part: read_questions(path) for part, path in samples.items()}
-    backbone = _frozen(params, backbone_name)
+    backbone = frozen(params, backbone_name)
     before, pictures = backbone.weights_hash(), qa.Pictures(ImageStore(raw))
     description = f"{chosen.name} {backbone_name}"
     answered = iter(
@@ -187,13 +197,14 @@ def _ask(
         for row in qa.answer_rows(backbone, part, questions, [next(answered) for _ in questions])
     ]
     write_table(out / ANSWERS, pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
-    facts: dict[str, Any] = {}
+    thoughts: dict[str, Any] = {}
     if wanted(params, chosen):
         look = SecondLook(params, backbone, head, segmenter, chosen, out, description)
-        facts = {"thoughts": look.at_questions(parts, pictures)}
-    write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()) | facts)
+        thoughts = {"thoughts": look.at_questions(parts, pictures)}
+    write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()) | thoughts)
 
 
-def _frozen(params: Params, backbone: str) -> Backbone:
+def frozen(params: Params, backbone: str) -> Backbone:
+    """The LMM of a backbone, ready to speak."""
     device = resolve_device(params.evaluate.device, "evaluate.device")
     return load(params.catalogue[backbone], dtype=params.extract.dtype, device=str(device))

@@ -9,8 +9,9 @@ from typing import Any
 from flmm.benchmarks import Benchmark
 from flmm.data.question import Question
 from flmm.errors import InputError
-from flmm.evaluation.count import answer_columns, records_of
+from flmm.evaluation.count import answer_columns
 from flmm.evaluation.pictures import picture
+from flmm.evaluation.records import records_of
 from flmm.evaluation.score import SEED, SUITE, Score
 from flmm.files import write_text
 

@@ -14,6 +14,8 @@ from flmm.data.sample import Sample, read_samples
 from flmm.errors import InputError
 from flmm.evaluation.score import Score, score, template
 from flmm.evaluation.score_answers import answer_template, score_answers, write_lines
+from flmm.evaluation.score_descriptions import score_descriptions
+from flmm.evaluation.similarity import by_model
 from flmm.evaluation.tables import dataset_and_split
 from flmm.files import write_json
 from flmm.protocols import Protocol
@@ -29,10 +31,12 @@ def run(
     out: Path | None,
     template_path: Path | None,
     benchmark_name: str | None = None,
+    text_model: str | None = None,
 ) -> None:
     """Score masks (of a samples file) or answers (of a questions file), or write what has to be predicted.
 
-    ``benchmark_name``: whose counting applies; None: that of the samples' data set.
+    ``benchmark_name``: whose counting applies; None: that of the samples' data set. ``text_model``: says how alike
+    phrases of descriptions are.
 
     Raises:
         InputError: neither is given, an unknown protocol or benchmark, or a file that cannot be used.
@@ -45,7 +49,13 @@ def run(
         found = _answers(samples_path, predictions, system, template_path, benchmark_name)
     else:
         found = _masks(
-            samples_path, predictions, cast(Protocol, protocol), system, template_path, benchmark_name
+            samples_path,
+            predictions,
+            cast(Protocol, protocol),
+            system,
+            template_path,
+            benchmark_name,
+            text_model,
         )
     if found is not None:
         _show(found, digits=3 if asked else 2)
@@ -63,9 +73,18 @@ def _holds_questions(path: Path) -> bool:
 
 
 def _masks(
-    path: Path, predictions: Path | None, protocol: Protocol, system: str, fill: Path | None, name: str | None
+    path: Path,
+    predictions: Path | None,
+    protocol: Protocol,
+    system: str,
+    fill: Path | None,
+    name: str | None,
+    text_model: str | None,
 ) -> Score | None:
     samples = read_samples(path)
+    known = benchmark(name) if name else of_dataset(samples[0].dataset) if samples else None
+    if known is not None and known.words == "described":
+        return _descriptions(samples, predictions, system, fill, known, text_model)
     if fill is not None:
         write_json(fill, template(samples, protocol))
         return None
@@ -75,6 +94,26 @@ def _masks(
     print(
         f"{found.units} units, {found.missing} without a prediction or not filled in (counted as empty masks)"
     )
+    return found
+
+
+def _descriptions(
+    samples: list[Sample],
+    predictions: Path | None,
+    system: str,
+    fill: Path | None,
+    chosen: Benchmark,
+    text_model: str | None,
+) -> Score:
+    if fill is not None:
+        raise InputError(
+            f"--template: {chosen.title} has none; it takes a JSON file per picture (docs/protocols.md)"
+        )
+    if predictions is None:
+        raise InputError(NOTHING)
+    model = None if text_model is None else by_model(text_model)
+    found = score_descriptions(samples, predictions, system, chosen, model)
+    print(f"{found.units} pictures, {found.missing} without a file (counted as described by nothing)")
     return found
 
 

@@ -2,11 +2,9 @@
 
 import pyarrow as pa
 
-PREDICTIONS, ANSWERS = "predictions.parquet", "answers.parquet"
-THOUGHTS, LOOKS = (
-    "thoughts.parquet",
-    "looks.parquet",
-)  # of the chain of thought: answers, and masks (PREDICTION_SCHEMA)
+PREDICTIONS, ANSWERS, DESCRIPTIONS = "predictions.parquet", "answers.parquet", "descriptions.parquet"
+# Of the chain of thought: answers, and masks (PREDICTION_SCHEMA).
+THOUGHTS, LOOKS = "thoughts.parquet", "looks.parquet"
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -71,6 +69,24 @@ THOUGHT_SCHEMA = pa.schema(
         ("answer", pa.string()),
         ("problem", pa.string()),  # why there was no second picture
         ("grade", pa.float64()),  # a judge's, from 0 to 1; null where nobody was asked
+    ]
+)
+
+# One row per picture that was described; the masks of its phrases are predictions.
+DESCRIPTION_SCHEMA = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("archive", pa.string()),
+        ("image", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("text", pa.string()),  # what the LMM said
+        ("captions", pa.list_(pa.string())),  # what people said
+        ("phrases", pa.list_(pa.string())),  # of the first caption
+        ("rles", pa.list_(pa.string())),  # the masks of these phrases
+        ("heads", pa.list_(pa.string())),  # whose masks were made, also where no phrase was said
     ]
 )
 

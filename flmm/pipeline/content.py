@@ -33,6 +33,9 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "report": ("flmm.report",),
     "track": ("flmm.tracking.track",),
 }
+DESCRIBING = (
+    "flmm.evaluation.describing"  # where evaluating descriptions begins: it alone reads the keyword selector
+)
 FILES = {"report": ("flmm/report/templates",)}
 _QUESTIONS = ("{text}", "Is there a {thing} in the image?", "Are there any {things} in the picture?")
 PACE = {"workers", "checkpoint_every"}
@@ -41,6 +44,8 @@ PACE = {"workers", "checkpoint_every"}
 def entries(graph: Graph, step: Step) -> list[str]:
     """The modules that a step begins in, those that its params name included."""
     found = list(ENTRIES[step.name])
+    if step.name == "evaluate" and benchmark(step.item).words == "described":
+        found = [DESCRIBING]
     if step.name == "prepare":
         found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
     if step.name in ("extract", "import", "keywords") or (
@@ -78,7 +83,7 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
         case "evaluate":
             return _of_words(graph, step, hashes)
         case "count":
-            return {"seed": params.seed}
+            return {"seed": params.seed} | _text_model(graph, hashes)
         case "overlays":
             return {"overlays": params.overlays.model_dump()}
         case "report":
@@ -95,6 +100,8 @@ def _of_part(graph: Graph, part: str) -> dict[str, Any]:
         "split": split,
         "refs": entry.refs,
     }
+    if entry.first is not None:
+        found["first"] = entry.first
     if split == paths.TRAIN:
         found["prepare.exclude_evaluation_images"] = prepare.exclude_evaluation_images
     return found
@@ -118,12 +125,22 @@ def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     prompt = entry.prompt
     probes = (Short("{text}"), Short("{text}", "{hint}", ("{A}", "{B}", "{C}")))
     found["prompt"] = [prompt(probe) for probe in probes]
-    found["evaluate.max_new_tokens"] = params.evaluate.max_new_tokens
     if entry.ways:
         found["evaluate.thoughts"] = params.evaluate.thoughts.model_dump()
         # As the prompts: what a way grounds, and not the code that says so.
         found["ways"] = [[way.name, way.grounds, *map(way.phrase, _QUESTIONS)] for way in entry.ways]
+    tokens = "description_tokens" if entry.words == "described" else "max_new_tokens"
+    found[f"evaluate.{tokens}"] = getattr(params.evaluate, tokens)
     return found | {"extract.dtype": params.extract.dtype} | _model(params, step.backbone, hashes)
+
+
+def _text_model(graph: Graph, hashes: Hashes) -> dict[str, Any]:
+    """The model that compares phrases of descriptions, where there are some and it is given."""
+    name = graph.params.count.text_model
+    if name is None or all(entry.words != "described" for entry in graph.benchmarks.values()):
+        return {}
+    folder = Path(name)
+    return {"count.text_model": hashes.folder(folder) if folder.is_dir() else name}
 
 
 def _model(params: Params, backbone: str, hashes: Hashes) -> dict[str, Any]:

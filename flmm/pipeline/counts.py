@@ -91,7 +91,7 @@ def _passes(graph: Graph, name: str) -> tuple[str, ...]:
     words = {entry.words for each, entry in graph.benchmarks.items() if name in graph.parts_of(each)}
     if "asked" in words:
         return ("plain", "head attached")
-    return ("answered",) if "answered" in words else ()
+    return ("answered",) if words & {"answered", "described"} else ()
 
 
 def _published(name: str, draws: int, passes: tuple[str, ...]) -> Part | None:

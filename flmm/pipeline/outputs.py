@@ -11,6 +11,9 @@ from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
 
 RECORD = "key.json"
+# What `evaluate` writes, by how a benchmark's words come about.
+_MASKS = ("predictions.parquet",)
+_EVALUATED = {"asked": ("answers.parquet", "facts.json"), "described": ("descriptions.parquet", *_MASKS)}
 
 
 def outputs(graph: Graph, step: Step) -> list[Path]:
@@ -86,10 +89,11 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
             entry = benchmark(step.item)
-            asked = entry.words == "asked"
-            found = ["answers.parquet", "facts.json"] if asked else ["predictions.parquet"]
+            found = _EVALUATED.get(entry.words, _MASKS)
             if entry.ways and params.evaluate.thoughts.questions != 0:
-                found += ["thoughts.parquet"] if asked else ["thoughts.parquet", "looks.parquet"]
+                found += (
+                    ("thoughts.parquet",) if entry.words == "asked" else ("thoughts.parquet", "looks.parquet")
+                )
             return [folder / name for name in found]
         case "count":
             return [folder / "metrics.json"]

@@ -74,7 +74,10 @@ def _evaluate(graph: Graph, step: Step) -> list[Step]:
         return [*extracted, *_embeddings(graph, parts), *head, *graph.selection(step.backbone)]
     prepared = [Step("prepare", item=part) for part in parts]
     asked = [*prepared, *_pictures(graph, parts), *head]
-    return asked if words == "asked" else [*asked, *graph.selection(step.backbone)]
+    if words == "asked":
+        return asked
+    chosen = graph.keywords(step.backbone) if words == "described" else []
+    return [*asked, *chosen, *graph.selection(step.backbone)]
 
 
 def _count(graph: Graph, step: Step) -> list[Step]:

@@ -14,6 +14,7 @@ MISSING = "–"
 WORDS_NOTES = {
     "spoken": "",
     "answered": "The LMM answers a question that names no region, and its answer’s own words make the mask.",
+    "described": "The LMM describes the picture, and the phrases of its own description make the masks.",
     "asked": "Fractions of questions answered right, by the upstream answer rules.",
 }
 _CONTROLS = (names.UNTRAINED, names.refined(names.UNTRAINED))

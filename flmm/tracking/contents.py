@@ -99,7 +99,9 @@ class Results:
             "suite": params.suite,
             "backbone": self.backbone,
             "head": self.keys.known(self.graph.head(self.backbone)),
-            "evaluate": params.evaluate.model_dump(include={"protocols", "max_new_tokens", "thoughts"}),
+            "evaluate": params.evaluate.model_dump(
+                include={"protocols", "max_new_tokens", "description_tokens", "thoughts"}
+            ),
             "select": params.select.model_dump(),
             "keywords": params.keywords.model_dump(),
         }

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flmm.benchmarks import Ratio, benchmark, benchmarks, metrics
-from flmm.evaluation.count import records_of
 from flmm.evaluation.intervals import DRAWS, draws, image_count, intervals
+from flmm.evaluation.records import records_of
 
 PLACE = {"suite": "s", "backbone": "b", "head": "h", "benchmark": "png", "split": "val", "protocol": "p"}
 
@@ -127,10 +127,16 @@ def test_every_benchmark_gets_an_interval_of_every_number() -> None:
         "answer": ["yes", "no", "A"] * 8, "label": ["yes", "no", "no", "A"] * 6, "options": [["x", "y"]] * rows,
         "group": [str(n // 2) for n in range(rows)], "category": ["c", ""] * 12,
     }  # fmt: skip
+    described = {
+        "hits": [np.arange(3) < n % 4 for n in range(rows)], "truths": np.full(rows, 4), "phrases": np.full(rows, 4),
+        "miou": generator.random(rows), "recalled_words": np.arange(rows) % 4, "recalled_model": np.arange(rows) % 3,
+        "meteor": generator.random(rows), "cider": generator.random(rows),
+    }  # fmt: skip
+    columns = {"asked": answers, "described": described}
     images = [str(n // 4) for n in range(rows)]
     for each in benchmarks():
         for protocol in each.protocols:
-            numbers = each.count(answers if each.words == "asked" else masks, protocol)
+            numbers = each.count(columns.get(each.words, masks), protocol)
             for record in records_of(numbers, images, 7, **PLACE):
                 assert record.low <= record.value <= record.high and 0 < record.images <= 6 <= record.n, (
                     record

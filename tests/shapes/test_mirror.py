@@ -43,6 +43,9 @@ FILES = {
     "viscot_shapes.json",
     "viscot_details.json",
     "cot.zip",
+    "val_gcg_coco_caption_gt.json",
+    "val_gcg_coco_mask_gt.json",
+    "GranDf_HA_images.zip",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flmm.errors import InputError
 from flmm.files import write_text
+from flmm.shapes.mirror.grandf import write_grandf
 from flmm.shapes.mirror.panoptic import narratives_json, write_panoptic
 from flmm.shapes.mirror.questions import mmbench_tsv, pope_lines
 from flmm.shapes.mirror.reasoning import asked_about, write_reasonseg
@@ -19,7 +20,7 @@ from flmm.shapes.mirror.viscot import details, write_viscot
 from flmm.shapes.world.photographs import Photograph, populate, write_zip
 
 # Questions on pictures of their own, as shares of the evaluation images; Visual-CoT's twice, for its two splits.
-_MMBENCH_SHARE, _REASONSEG_SHARE, _VISCOT_SHARE = 0.3, 0.25, 0.15
+_MMBENCH_SHARE, _REASONSEG_SHARE, _VISCOT_SHARE, _GRANDF_SHARE = 0.3, 0.25, 0.15, 0.15
 FEWEST_EVALUATION_IMAGES = 20
 
 
@@ -62,6 +63,8 @@ def generate(
             "details": details("mirror-details", viscot, seed),
         },
     )
+    described = round(_GRANDF_SHARE * evaluation_images)
+    write_grandf(out, described, seed)
     return {
         "train2014": len(train2014),
         "train2017": len(train2017),
@@ -71,6 +74,7 @@ def generate(
         "mmbench": questions,
         "reasonseg": reasonseg,
         "viscot": 2 * viscot,
+        "grandf": described,
     }
 
 

@@ -102,7 +102,7 @@ def annotation(thing: Thing, ann_id: int, image_id: int) -> dict[str, Any]:
         "id": ann_id,
         "image_id": image_id,
         "category_id": THING_IDS[thing.name],
-        "segmentation": polygon(thing) or _run_lengths(thing.mask),
+        "segmentation": polygon(thing) or run_lengths(thing.mask),
         "area": int(thing.mask.sum()),
         "bbox": box_of(thing.mask),
         "iscrowd": 0,
@@ -121,6 +121,7 @@ def polygon(thing: Thing) -> list[list[float]] | None:
     return [points] if same >= _SAME else None
 
 
-def _run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A mask (H, W) as COCO's compressed run lengths."""
     encoded = rle.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(v) for v in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
