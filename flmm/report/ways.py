@@ -13,7 +13,7 @@ from flmm.report.tabulate import MISSING, Cell, Row, Table, cell
 
 _NOTE = (
     "The head’s refined mask is cut out with a margin and shown as a second picture; the question stays the same. "
-    "Gains are over no chain of thought on the same questions, with paired intervals: one with 0 in it shows no difference."
+    "Gains are over no chain of thought on the same questions, with paired intervals: one with 0 in it shows nothing."
 )
 
 

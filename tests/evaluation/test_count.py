@@ -18,7 +18,7 @@ from flmm.errors import InputError
 from flmm.evaluation.count import answer_columns, answer_records, count
 from flmm.evaluation.engine import Part, predict
 from flmm.evaluation.records import read_records
-from flmm.evaluation.tables import ANSWER_SCHEMA, dataset_and_split
+from flmm.evaluation.tables import ANSWER_SCHEMA, THOUGHT_SCHEMA, dataset_and_split
 from flmm.files import write_table
 from flmm.params import load_params
 from flmm.pipeline.code import modules
@@ -55,11 +55,23 @@ def answers(**changes: Any) -> list[dict[str, Any]]:
     return [{**plain, **changes}]
 
 
+def thoughts(split: str = "random") -> pa.Table:
+    """One question's answers without and after a second look."""
+    made = {
+        "question_id": "1", "dataset": "pope", "split": split, "archive": "val2014", "image": "1.jpg", "text": "",
+        "label": "yes", "phrase": "", "box": [], "crop": [], "pictures": 1, "problem": "", "grade": None,
+    }  # fmt: skip
+    said = (("plain", "no"), ("look-first", "yes"))
+    rows = [made | {"protocol": way, "answer": answer} for way, answer in said]
+    return pa.Table.from_pylist(rows, schema=THOUGHT_SCHEMA)
+
+
 def test_counting_and_scoring_load_no_model_library(refcoco: Manifest, tmp_path: Path) -> None:
     table = predict([Part("refcoco", "val", refcoco)], {"unet": SHIFTED}, NoEmbeddings(), ["paper"])
     write_table(tmp_path / "res" / "predictions.parquet", table)
     asked = pa.Table.from_pylist(answers(), schema=ANSWER_SCHEMA)
     write_table(tmp_path / "pope" / "answers.parquet", asked)
+    write_table(tmp_path / "pope" / "thoughts.parquet", thoughts())
     tables = {name: tmp_path / name for name in ("res", "pope")}
     write_questions(tmp_path / "pope-random.parquet", [question("1")])
     questions = {"pope-random": tmp_path / "pope-random.parquet"}
@@ -82,7 +94,9 @@ count(load_params(Path("params.yaml")), "shapes-llava", tables, questions, root 
     here, there = (tmp_path / name / "metrics.json" for name in ("here", "there"))
     assert here.read_bytes() == there.read_bytes()
     found = read_records(here)
-    assert {(r.benchmark, r.protocol) for r in found} == {("refcoco", "paper"), ("pope", "upstream")}
+    assert {(r.benchmark, r.protocol) for r in found} == {
+        ("refcoco", "paper"), ("pope", "upstream"), ("pope", "plain"), ("pope", "look-first"),
+    }  # fmt: skip
 
 
 def test_the_benchmarks_are_light_and_names_import_none_of_them() -> None:
@@ -135,10 +149,11 @@ def test_a_picture_counts_once_however_many_questions_it_has(tmp_path: Path) -> 
     params = load_params(PROJECT / "params.yaml")
     rows = [answers(question_id=str(n), answer_plain="yes" if n % 3 else "no")[0] for n in range(12)]
     write_table(tmp_path / "answers.parquet", pa.Table.from_pylist(rows, schema=ANSWER_SCHEMA))
+    write_table(tmp_path / "thoughts.parquet", thoughts())
     file = tmp_path / "pope-random.parquet"
     write_questions(file, [question(str(n), f"{n // 3}.jpg") for n in range(12)])
     count(params, "b", {"pope": tmp_path}, {"pope-random": file}, tmp_path)
-    found = {r.metric: r for r in read_records(tmp_path / "metrics.json") if r.head == "none"}
+    found = {r.metric: r for r in read_records(tmp_path / "metrics.json") if r.protocol == "upstream"}
     assert (found["accuracy"].n, found["accuracy"].images) == (12, 4)
     # Every picture has two right answers of three, so that it does not matter which are drawn.
     assert found["accuracy"].low == pytest.approx(found["accuracy"].high, abs=1e-6)

@@ -16,6 +16,7 @@ from flmm.files import write_text
 from flmm.shapes.mirror.reasoning import Asked
 from flmm.shapes.world.drawing import SHAPES, draw_shape
 from flmm.shapes.world.photographs import Photograph, box_of, write_zip
+from flmm.shapes.world.questions import colour_question
 from flmm.shapes.world.scenes import COLOURS, Scene, Thing, scene_seed
 
 _REQUEST = (
@@ -53,7 +54,8 @@ def write_viscot(out: Path, splits: Mapping[str, Iterable[Asked]]) -> None:
 def details(stream: str, count: int, seed: int) -> Iterator[Asked]:
     """``count`` questions about the colour of a mark on a thing, each on a picture of its own.
 
-    The region that helps is the thing: it can be seen at the grid's resolution, and the mark on it cannot.
+    The mark is the only thing of its shape, so that the question is one that the shapes suite's LMMs know. The region
+    that helps is what the mark is on: it can be seen at the grid's resolution, and the mark cannot.
     """
     index = found = 0
     while found < count:
@@ -75,8 +77,7 @@ def _about_mark(photograph: Photograph) -> Asked | None:
     colour = words.choice([name for name in COLOURS if name != thing.colour])
     image = _painted(scene.image, thing, shape, colour)
     marked = MarkedPhotograph(photograph.number, photograph.seed, replace(scene, image=image))
-    question = f"What color is the small {shape} on the {thing.name}?"
-    return Asked(marked, question, colour, thing.mask, [], [])
+    return Asked(marked, colour_question(shape), colour, thing.mask, [], [])
 
 
 def _has_room(thing: Thing) -> bool:
