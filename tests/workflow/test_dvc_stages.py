@@ -63,6 +63,8 @@ def test_a_key_changes_with_its_params_and_with_nothing_else() -> None:
         "evaluate",
     }
     assert changed(params, with_values(params, "keywords", threshold=0.5)) == {"keywords"}
+    assert changed(params, with_values(params, "evaluate", description_tokens=9)) == {"evaluate"}
+    assert changed(params, with_values(params, "count", text_model="bert-base-uncased")) == {"count"}
     assert changed(params, with_values(params, "report", title="x")) == {"report"}
     assert changed(params, with_values(params, "train", workers=3)) == set()
 
@@ -72,6 +74,12 @@ def test_a_step_has_its_own_family_and_reader_and_no_others() -> None:
     extract = modules(content.entries(found, Step("extract", "shapes-llava", "png-val")), Hashes())
     assert "flmm.backbones.llava" in extract
     assert not {"flmm.backbones.mgm", "flmm.heads.unet", "flmm.params", "flmm.cli.steps"} & set(extract)
+    described, spoken = (
+        modules(content.entries(found, Step("evaluate", "shapes-llava", name)), Hashes())
+        for name in ("gcg", "res")
+    )
+    assert "flmm.keywords" in described and "flmm.keywords" not in spoken
+    assert Step("keywords", "shapes-llava") in found.reads(Step("evaluate", "shapes-llava", "gcg"))
     prepare = modules(content.entries(found, Step("prepare", item="pope-random")), Hashes())
     assert "flmm.data.pope" in prepare
     assert "flmm.data.png" not in prepare
