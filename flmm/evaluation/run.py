@@ -69,7 +69,7 @@ def evaluate(
         attached = qa.AttachedHead(load_head(head, segmenter).to(device).eval(), segmenter)
         _ask(params, backbone, chosen, attached, samples, raw, out)
         return
-    channels = None if selected is None else read_selection(selected, config.channels)
+    channels = None if selected is None else read_selection(selected, config.lmm_channels)
     if chosen.words == "spoken":
         parts = _parts(backbone, maps)
         for part in parts:

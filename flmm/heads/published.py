@@ -5,7 +5,6 @@ trip keeps every bit. Only the sizes are added: ours are in the file's metadata.
 grids take a layer's maps of both grids before the next layer's, ours all maps of one grid before the other's.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -107,7 +106,7 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
     if target.suffix == ".safetensors":
         write_head(target, weights, config)
         return
-    meta = {METADATA_KEY: json.dumps(config.model_dump(), sort_keys=True)}
+    meta = {METADATA_KEY: config.as_json()}
     with atomic_path(target) as temporary:
         try:
             torch.save({"state_dict": weights, "meta": meta}, temporary)
