@@ -191,10 +191,14 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
         return None
 
 
+# Where it was computed and how it is kept decides nothing; which heads and layers are kept stands in ``selection``.
+_ELSEWHERE = {"device", "samples_per_shard", "heads", "layers", "keep_training_maps"}
+
+
 def _content_params(params: Params) -> dict[str, Any]:
     """The values that decide a shard's content; where it was computed does not."""
     return {
-        **params.extract.model_dump(exclude={"device", "samples_per_shard"}),
+        **params.extract.model_dump(exclude=_ELSEWHERE),
         "seed": params.seed,
         "prompt": GROUNDING_PROMPT,
     }

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 from flmm.errors import InputError
 from flmm.files import atomic_path
 from flmm.heads.weights import read_weights
-from flmm.params import PositiveInt, Section
 from flmm.phrases import Span, joined, tokens_of, words
+from flmm.section import PositiveInt, Section
 
 FILE = "keywords.safetensors"
 METADATA_KEY = "flmm_keywords"

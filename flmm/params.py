@@ -4,23 +4,14 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from flmm.benchmarks import names
 from flmm.errors import InputError
-
-PositiveInt = Annotated[int, Field(gt=0)]
-Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+from flmm.section import AllOrSome, Device, Dtype, PositiveInt, Section
 
 # Sections of which every suite has some values of its own.
 BY_SUITE = ("extract", "train", "keywords")
-
-
-class Section(BaseModel):
-    """A part of params.yaml: unknown keys are errors, values are not coerced from other types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Download(Section):
@@ -38,8 +29,15 @@ class Extract(Section):
     samples_per_shard: PositiveInt
     attention: Literal["log8", "float16"]
     hidden: Literal["log8", "float16"]
+    heads: AllOrSome
+    layers: AllOrSome
+    keep_training_maps: bool
     dtype: Dtype
     device: Device
+
+
+class Pilot(Section):
+    images: PositiveInt
 
 
 class Embed(Section):
@@ -188,6 +186,7 @@ class Params(Section):
     download: Download
     prepare: Prepare
     extract: Extract
+    pilot: Pilot
     embed: Embed
     train: Train
     select: Select

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field, model_validator
 
 from flmm.errors import InputError
-from flmm.params import PositiveInt, Section
+from flmm.section import PositiveInt, Section
 
 Numbers = Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 

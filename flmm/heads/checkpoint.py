@@ -16,7 +16,8 @@ from flmm.files import atomic_path
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter
 from flmm.heads.weights import Weights, listed, load_strictly, read_weights
-from flmm.params import Head, PositiveInt, Section
+from flmm.params import Head
+from flmm.section import PositiveInt, Section
 from flmm.selection import Selection
 
 METADATA_KEY = "flmm_head"

@@ -14,7 +14,7 @@ PACKAGE = "flmm"
 NO_CONTENT = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
-        "params", "files", "errors", "device", "progress", "pipeline", "cli", "backbones.dialogue",
+        "params", "section", "files", "errors", "device", "progress", "pipeline", "cli", "backbones.dialogue",
     )
 )  # fmt: skip
 
