@@ -20,6 +20,7 @@ from flmm.errors import InputError
 from flmm.params import Params
 from flmm.progress import progress_bar
 from flmm.protocols import GROUNDING_PROMPT, Answer, Protocol, answers
+from flmm.selection import Selection
 
 # What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
 Filed = tuple[Answer, str, int]
@@ -27,14 +28,21 @@ EVALUATION_PROTOCOLS: tuple[Protocol, ...] = ("paper", "standard")
 
 
 def extract(
-    params: Params, backbone_name: str, part: str, samples_path: Path, raw: Path, out: Path, key: str
+    params: Params,
+    backbone_name: str,
+    part: str,
+    samples_path: Path,
+    raw: Path,
+    out: Path,
+    key: str,
+    selection: Selection | None = None,
 ) -> Manifest:
     """Write ``out/shard-00000.parquet`` … and, last, ``out/manifest.json``; what is whole is kept as it is.
 
     A ``*-train`` part is spoken ``params.extract.train_draws`` times with random sentences; every other part
     under both evaluation protocols. Each shard appears whole or not at all, and a run
     after a kill keeps the shards that are whole. ``key`` addresses the content of ``out``: everything that
-    it depends on.
+    it depends on. ``selection``: the attention heads and layers to keep (``flmm.pilot``); None: all.
 
     Raises:
         InputError: no samples; an unusable photograph or model; an answer that does not fit the model.
@@ -50,7 +58,7 @@ def extract(
     device = str(resolve_device(settings.device, "extract.device"))
     backbone = backbones.load(entry, dtype=settings.dtype, device=device)
     _tidy(out)
-    speaker = _Speaker(params, part, backbone, ImageStore(raw))
+    speaker = _Speaker(params, part, backbone, ImageStore(raw), selection)
     shards = _shards(speaker, samples, settings.samples_per_shard, out, f"extract {backbone_name} {part}")
     manifest = Manifest(
         key=key,
@@ -63,6 +71,7 @@ def extract(
         channels=_channels([out / shard.file for shard in shards if shard.rows]),
         shards=tuple(shards),
         folder=out,
+        selection=selection,
     )
     manifest.write()
     _drop_others(out, manifest)
@@ -114,12 +123,20 @@ def _tidy(out: Path) -> None:
 class _Speaker:
     """Turns samples into cache rows."""
 
-    def __init__(self, params: Params, part: str, backbone: Backbone, images: ImageStore) -> None:
+    def __init__(
+        self,
+        params: Params,
+        part: str,
+        backbone: Backbone,
+        images: ImageStore,
+        selection: Selection | None,
+    ) -> None:
         self._draws = params.extract.train_draws if part.endswith("-train") else 0
         self._seed = params.seed
         self._formats = Formats(params.extract.attention, params.extract.hidden)
         self._backbone = backbone
         self._images = images
+        self._selection = selection
 
     def filed(self, sample: Sample) -> list[Filed]:
         """The answers of a sample and what they are filed under; those without a phrase are left out."""
@@ -145,6 +162,8 @@ class _Speaker:
             filed = self.filed(sample)
             image = self._images.of(sample)
             observations = self._backbone.observe(image, [answer for answer, _, _ in filed], GROUNDING_PROMPT)
+            if self._selection is not None:
+                observations = [observation.kept(self._selection) for observation in observations]
             yield [
                 phrase_rows(sample, answer, observation, protocol, draw, self._formats)
                 for (answer, protocol, draw), observation in zip(filed, observations, strict=True)
@@ -172,10 +191,14 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
         return None
 
 
+# Where it was computed and how it is kept decides nothing; which heads and layers are kept stands in ``selection``.
+_ELSEWHERE = {"device", "samples_per_shard", "heads", "layers", "keep_training_maps"}
+
+
 def _content_params(params: Params) -> dict[str, Any]:
     """The values that decide a shard's content; where it was computed does not."""
     return {
-        **params.extract.model_dump(exclude={"device", "samples_per_shard"}),
+        **params.extract.model_dump(exclude=_ELSEWHERE),
         "seed": params.seed,
         "prompt": GROUNDING_PROMPT,
     }

@@ -6,7 +6,7 @@ from flmm.backbones.registry import family
 from flmm.contract.facts import facts
 from flmm.errors import InputError
 from flmm.files import sha256_file, write_json
-from flmm.heads.published import import_checkpoint, read_sizes
+from flmm.heads.published import import_checkpoint, read_sizes, recorded_config
 from flmm.heads.segmenter import load_segmenter
 from flmm.params import BackboneEntry, Params
 
@@ -44,6 +44,10 @@ def check_fit(entry: BackboneEntry, file: Path) -> None:
         InputError: names both numbers; or the file is unreadable, unsafe or not a head's.
     """
     mine, found = read_sizes(file), facts(entry)
+    if (recorded := recorded_config(file)) is not None and recorded.selection is not None:
+        raise InputError(
+            f"{file}: trained on a selection of attention heads and layers; only a head of all of them is imported"
+        )
     if found is None:
         return
     for what, has, wanted in (

@@ -9,10 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from flmm.benchmarks import names
 from flmm.by_suite import with_values_of_the_suite
 from flmm.errors import InputError
-from flmm.sections import PositiveInt, Section, Thoughts
-
-Device = Literal["auto", "cpu", "cuda"]
-Dtype = Literal["float32", "bfloat16", "float16"]
+from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts
 
 
 class Download(Section):
@@ -30,8 +27,15 @@ class Extract(Section):
     samples_per_shard: PositiveInt
     attention: Literal["log8", "float16"]
     hidden: Literal["log8", "float16"]
+    heads: AllOrSome
+    layers: AllOrSome
+    keep_training_maps: bool
     dtype: Dtype
     device: Device
+
+
+class Pilot(Section):
+    images: PositiveInt
 
 
 class Embed(Section):
@@ -190,6 +194,7 @@ class Params(Section):
     download: Download
     prepare: Prepare
     extract: Extract
+    pilot: Pilot
     embed: Embed
     train: Train
     select: Select

@@ -1,10 +1,21 @@
-"""What every section of ``params.yaml`` is, and those of the visual chain of thought."""
+"""What every section of ``params.yaml`` is made of, and those of the visual chain of thought."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 PositiveInt = Annotated[int, Field(gt=0)]
+Device = Literal["auto", "cpu", "cuda"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+def _all_or_some(value: object) -> object:
+    if value == "all" or (type(value) is int and value > 0):
+        return value
+    raise ValueError("expected all, or how many")
+
+
+AllOrSome = Annotated[int | Literal["all"], BeforeValidator(_all_or_some)]
 
 
 class Section(BaseModel):

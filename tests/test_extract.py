@@ -13,12 +13,13 @@ import yaml
 from PIL import Image
 
 from flmm.backbones import load
-from flmm.cache.reader import read_answers, read_manifest
+from flmm.cache.reader import head_sizes, read_answers, read_manifest
 from flmm.cache.schema import Manifest
 from flmm.data.sample import Piece, Sample, Target, encode_rle, write_samples
 from flmm.errors import InputError
 from flmm.extract import extract
 from flmm.params import Params, parse_params
+from flmm.pilot import pilot, read_pilot
 from flmm.protocols import GROUNDING_PROMPT, answers
 from tests.tiny_models import save_llava
 
@@ -91,6 +92,30 @@ def test_an_evaluation_part_speaks_both_protocols_and_keeps_what_the_model_saw(
         assert ((phrase.attention[0] - maps).abs() <= 0.03 * maps + rest).all()
         rest = 2**-14 * hidden.abs().amax(dim=-1, keepdim=True)
         assert ((phrase.hidden - hidden).abs() <= 0.04 * hidden.abs() + rest).all()
+
+
+def test_a_pilot_s_selection_is_what_the_shards_hold(params: Params, raw: Path, tmp_path: Path) -> None:
+    write_samples(tmp_path / "train.parquet", REFERRED)
+    some = params.extract.model_copy(update={"heads": 5, "layers": 2})
+    params = params.model_copy(update={"extract": some})
+    pilot(params, "shapes-llava", [tmp_path / "train.parquet"], raw, tmp_path / "pilot")
+    chosen = read_pilot(tmp_path / "pilot" / "heads.json")
+    scores = json.loads((tmp_path / "pilot" / "heads.json").read_text())["scores"]
+    assert (len(chosen.heads), chosen.layers, chosen.of_heads, chosen.of_layers) == (5, (0, 2), 12, 3)
+    assert set(chosen.heads) == set(sorted(range(12), key=lambda head: -scores[head])[:5])
+
+    whole = run(params, REFERRED, raw, tmp_path / "whole")
+    part = tmp_path / "part"
+    extract(params, "shapes-llava", "refcoco-val", tmp_path / "whole.parquet", raw, part, "1" * 12, chosen)
+    manifest = read_manifest(part)
+    assert (manifest.selection, manifest.channels, whole.selection) == (chosen, 5, None)
+    assert head_sizes(manifest) == head_sizes(whole)
+    for small, large in zip(read_answers(manifest), read_answers(whole), strict=True):
+        kept, expected = small.head_input(), large.head_input().kept(chosen)
+        assert torch.equal(kept.attention[0], expected.attention[0])
+        assert all(map(torch.equal, kept.hidden, expected.hidden))
+    sizes = [sum(file.stat().st_size for file in folder.glob("*.parquet")) for folder in (part, whole.folder)]
+    assert sizes[0] < sizes[1]
 
 
 def test_a_training_part_is_spoken_once_per_draw(params: Params, raw: Path, tmp_path: Path) -> None:

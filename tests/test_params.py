@@ -123,3 +123,10 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("a: [")
     with pytest.raises(InputError, match="not valid YAML"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("value", [0, -1, "some", True, 1.5, None])
+@pytest.mark.parametrize("name", ["heads", "layers"])
+def test_how_many_heads_or_layers_is_all_or_a_number(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"extract.{name}: expected all, or how many"):
+        parse_params({**RAW, "extract": {**RAW["extract"], name: value}})

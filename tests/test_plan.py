@@ -14,6 +14,7 @@ from flmm.data.sample import write_samples
 from flmm.errors import InputError
 from flmm.params import Params, PublishedHead, load_params
 from flmm.pipeline import costs, needs, paths, plan
+from flmm.pipeline.cache_plan import Load, disk, phrase_columns
 from tests.evaluation.conftest import make_sample
 
 PROJECT = Path(__file__).parents[1]
@@ -175,3 +176,30 @@ def test_the_command_takes_another_suite_and_refuses_unknown_ones() -> None:
     for options in (["--suite", "moon"], ["--backbones", "nobody"]):
         refused = CliRunner().invoke(app, ["--params", str(PROJECT / "params.yaml"), "plan", *options])
         assert isinstance(refused.exception, InputError)
+
+
+def test_the_paper_s_ten_backbones_fit_on_one_disk(paper: Params) -> None:
+    loads = [Load(name, shape, 811_908, 168_227) for name, shape in costs._SHAPES.items()]
+    small = paper.extract.model_copy(update={"heads": 64, "layers": 4, "keep_training_maps": False})
+    total, most = disk(loads, small)
+    assert total < 1.5 * 2**40 and most < 0.4 * 2**40
+    whole = paper.extract.model_copy(update={"attention": "float16", "hidden": "float16"})
+    shape = costs._SHAPES["llava-1.5-7b"]
+    assert phrase_columns(shape, small).total <= phrase_columns(shape, whole).total / 8
+    # Two grids hold each head twice; a model with fewer heads keeps what it has.
+    two = phrase_columns(costs._SHAPES["llava-next-vicuna-7b"], small)
+    assert two.attention == 64 * (576 + 1728 + 2 * 4) and two.hidden == 3 * 4 * (4096 + 4)
+    mgm = costs._SHAPES["mgm-2b"]
+    many = phrase_columns(mgm, small.model_copy(update={"heads": 500, "layers": 500}))
+    assert many == phrase_columns(mgm, small.model_copy(update={"heads": "all", "layers": "all"}))
+
+
+def test_other_settings_are_told_beside_the_present_one(paper: Params) -> None:
+    text, _ = planned(paper)
+    shape = costs._SHAPES["llava-1.5-7b"]
+    columns = phrase_columns(shape, paper.extract)
+    assert row(text, "llava-1.5-7b", "580.0 KiB")[4:] == [f"{columns.total / 1024:.1f} KiB", "1 / 2.0"]
+    now = row(text, "all (now)", "all", "true")
+    assert now[3] == now[4] == row(text, "llava-1.5-7b", "13.2 GiB")[3]
+    # Of one backbone, all of it lies there while its head is trained.
+    assert row(text, "64", "4", "false")[3] == row(text, "64", "4", "false")[4] == "79.3 GiB"

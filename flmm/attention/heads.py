@@ -17,6 +17,7 @@ from PIL import Image
 
 from flmm.backbones.base import HeadInput
 from flmm.cache.reader import read_answers, read_manifest
+from flmm.cache.schema import parse_manifest
 from flmm.data.geometry import resize_bilinear, unpad
 from flmm.data.sample import decode_rle
 from flmm.errors import InputError
@@ -72,7 +73,7 @@ def single_head_iou(known: Iterable[Known], *, phrases: int = 200) -> tuple[np.n
 
 
 def cached_part(params: Params, backbone: str, part: str) -> Path | None:
-    """The manifest of a finished run's attention of a part, such as ``refcoco-val``; None where there is none."""
+    """The manifest of a finished run's attention of a part, such as ``refcoco-val``; None without all heads."""
     pointer = paths.extract_pointer(params, backbone, part)
     if not pointer.is_file():
         return None
@@ -81,7 +82,9 @@ def cached_part(params: Params, backbone: str, part: str) -> Path | None:
     if not isinstance(key, str):
         raise InputError(f"{pointer}: names no key; run extract again")
     manifest = paths.extract_shards(backbone, key, part) / "manifest.json"
-    return manifest if manifest.is_file() else None
+    if not manifest.is_file() or parse_manifest(manifest).selection is not None:
+        return None
+    return manifest
 
 
 def cached(manifest: Path, protocol: str = "standard") -> Iterator[Known]:

@@ -14,7 +14,9 @@ import torch
 from PIL import Image
 
 from flmm.data.geometry import View
+from flmm.errors import InputError
 from flmm.protocols import Answer
+from flmm.selection import Selection
 
 if TYPE_CHECKING:
     from flmm.backbones.dialogue import Dialogue
@@ -36,12 +38,14 @@ class HeadInput:
 
     ``attention``: per grid (P, C, h, w), coarse grid first, not normalised, padding included. ``grids``: as
     ``attention``. ``hidden``: per phrase (L, T, D). ``image_size``: height and width of the image in pixels.
+    ``selection``: which of the LMM's heads and layers these are; None: all.
     """
 
     attention: tuple[torch.Tensor, ...]
     grids: tuple[Grid, ...]
     hidden: tuple[torch.Tensor, ...]
     image_size: tuple[int, int]
+    selection: Selection | None = None
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -55,6 +59,34 @@ class HeadInput:
     def channels(self) -> int:
         """Attention channels of all grids together."""
         return sum(maps.shape[1] for maps in self.attention)
+
+    def kept(self, selection: Selection | None) -> "HeadInput":
+        """The input of a head that was trained on a selection, or (None) on all heads and layers.
+
+        Raises:
+            InputError: this is another selection, or the selection is of a model of other sizes.
+        """
+        if selection == self.selection:
+            return self
+        if self.selection is not None or selection is None:
+            raise InputError(
+                "the grounding head was trained on other attention heads or layers of the LMM than were kept; run "
+                "train again"
+            )
+        return replace(
+            self,
+            attention=tuple(map(selection.attention, self.attention)),
+            hidden=tuple(map(selection.hidden, self.hidden)),
+            selection=selection,
+        )
+
+    def places(self, channels: Sequence[int]) -> list[int]:
+        """Where some of the LMM's channels lie among those of ``attention``, all grids together.
+
+        Raises:
+            InputError: one is not kept.
+        """
+        return list(channels) if self.selection is None else self.selection.places(channels)
 
 
 @dataclass(frozen=True)
@@ -77,6 +109,18 @@ class Observation:
     def head_input(self, image_size: tuple[int, int]) -> HeadInput:
         """The same for a head; ``image_size``: height and width in pixels of the image that was looked at."""
         return HeadInput(self.attention, self.grids, self.hidden, image_size)
+
+    def kept(self, selection: Selection) -> "Observation":
+        """The same of the heads and layers of ``selection`` only.
+
+        Raises:
+            InputError: the LMM has other numbers of them.
+        """
+        return replace(
+            self,
+            attention=tuple(map(selection.attention, self.attention)),
+            hidden=tuple(map(selection.hidden, self.hidden)),
+        )
 
     def joined(self, phrases: Sequence[int] | None = None) -> "Observation":
         """Some phrases (at least one; None: all) as one: maps averaged, hidden states one after the other."""

@@ -17,6 +17,7 @@ from flmm.cache import codec
 from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, outdated, parse_manifest, shard_version
 from flmm.cache.shards import GroupMemory, ShardFile, broken_shard
 from flmm.data.geometry import View
+from flmm.selection import Selection
 
 # Row groups kept in memory by one reader; the shapes suite fits whole, big backbones stream.
 MEMORY_BYTES = 512 << 20
@@ -53,6 +54,7 @@ class CachedAnswer:
     protocol: str
     draw: int
     phrases: tuple[CachedPhrase, ...]
+    selection: Selection | None = None
 
     def head_input(self) -> HeadInput:
         """The answer for a head. All phrases are about one image, so their grids are the same."""
@@ -62,6 +64,7 @@ class CachedAnswer:
             grids=self.phrases[0].grids,
             hidden=tuple(phrase.hidden for phrase in self.phrases),
             image_size=(self.height, self.width),
+            selection=self.selection,
         )
 
 
@@ -82,15 +85,17 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def head_sizes(manifest: Manifest) -> dict[str, int]:
-    """What a head must have been built with: channels and, unless the part is empty, layers and hidden_width.
+    """The sizes of the LMM: channels and, unless the part is empty, layers and hidden_width, kept or not.
 
     Raises:
         InputError: a shard is damaged.
     """
-    sizes = {"channels": manifest.channels}
+    selection = manifest.selection
+    sizes = {"channels": selection.all_channels(manifest.channels) if selection else manifest.channels}
     answer = next(read_answers(manifest), None)
     if answer is not None:
-        sizes["layers"], _, sizes["hidden_width"] = answer.phrases[0].hidden.shape
+        layers, _, sizes["hidden_width"] = answer.phrases[0].hidden.shape
+        sizes["layers"] = selection.of_layers if selection else layers
     return sizes
 
 
@@ -106,7 +111,7 @@ def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[Ca
             for _, answer in groupby(rows, key=lambda row: row["answer_id"]):
                 chosen = list(answer)
                 if protocol is None or chosen[0]["protocol"] in (protocol, "both"):
-                    yield _answer(chosen, manifest.formats, file.path)
+                    yield _answer(chosen, manifest, file.path)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ class AnswerDataset(Dataset[CachedAnswer]):
         path = self._path(place.manifest, place.shard)
         table = self._memory.get((path, place.group), lambda: ShardFile(path, STEP).read(place.group))
         rows = table.slice(place.start, place.rows).to_pylist()
-        return _answer(rows, self.manifests[place.manifest].formats, path)
+        return _answer(rows, self.manifests[place.manifest], path)
 
     def _path(self, manifest: int, shard: int) -> Path:
         return self.manifests[manifest].folder / self.manifests[manifest].shards[shard].file
@@ -161,13 +166,14 @@ class AnswerDataset(Dataset[CachedAnswer]):
                 start += count
 
 
-def _answer(rows: list[dict[str, Any]], formats: Formats, path: Path) -> CachedAnswer:
+def _answer(rows: list[dict[str, Any]], manifest: Manifest, path: Path) -> CachedAnswer:
     first = rows[0]
     try:
-        phrases = tuple(_phrase(row, formats) for row in rows)
+        phrases = tuple(_phrase(row, manifest.formats) for row in rows)
     except (ValueError, RuntimeError) as error:
         raise broken_shard(path, STEP, f"answer {first['answer_id']}: {error}") from error
-    return CachedAnswer(phrases=phrases, **{name: first[name] for name in _ANSWER_COLUMNS})
+    columns = {name: first[name] for name in _ANSWER_COLUMNS}
+    return CachedAnswer(phrases=phrases, selection=manifest.selection, **columns)
 
 
 def _phrase(row: dict[str, Any], formats: Formats) -> CachedPhrase:

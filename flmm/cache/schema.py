@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from flmm.errors import InputError
 from flmm.files import read_json, write_json
+from flmm.selection import Selection
 
 SCHEMA_VERSION = 2  # 1: a linear 8-bit code
 KIND = "attention"
@@ -86,7 +88,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One part's attention of one backbone. ``folder`` is where it was read from and is not written."""
+    """One part's attention of one backbone. ``folder`` is where it was read from and is not written.
+
+    ``selection``: the heads and layers that were kept; None: all of them. ``channels`` counts the kept ones.
+    """
 
     key: str
     backbone: str
@@ -98,6 +103,7 @@ class Manifest:
     channels: int
     shards: tuple[Shard, ...]
     folder: Path = field(compare=False)
+    selection: Selection | None = None
 
     @property
     def rows(self) -> int:
@@ -116,7 +122,9 @@ class Manifest:
 
     def write(self) -> Path:
         """Write ``manifest.json`` beside the shards; equal content is equal bytes (no times, no paths)."""
-        content = {name: value for name, value in asdict(self).items() if name != "folder"}
+        content = {name: value for name, value in asdict(self).items() if name not in ("folder", "selection")}
+        if self.selection is not None:
+            content["selection"] = self.selection.model_dump()
         totals = {"rows": self.rows, "answers": self.answers}
         write_json(self.path, {"schema_version": SCHEMA_VERSION, "kind": KIND, **content, **totals})
         return self.path
@@ -137,9 +145,10 @@ def parse_manifest(path: Path) -> Manifest:
             formats=Formats(**raw["formats"]),
             shards=tuple(Shard(**shard) for shard in raw["shards"]),
             folder=path.parent,
+            selection=Selection.model_validate(raw["selection"]) if "selection" in raw else None,
             **{name: raw[name] for name in _PLAIN},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValidationError) as error:
         raise InputError(
             f"{path}: not a complete manifest ({error}); delete it and run extract again"
         ) from error

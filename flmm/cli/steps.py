@@ -5,7 +5,6 @@ process per job.
 """
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
@@ -16,11 +15,11 @@ from flmm.errors import InputError
 from flmm.files import write_json
 from flmm.params import Params
 from flmm.pipeline import paths
+from flmm.pipeline.dropping import drop_training_maps
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.running import step_runs
-from flmm.pipeline.step import GENERATE, REPORT, TRACK, Step
+from flmm.pipeline.step import GENERATE, Step
 from flmm.pipeline.steps import Graph
-from flmm.tracking.uri import tracking_uri
 
 app = typer.Typer()
 
@@ -109,13 +108,22 @@ def embed(context: typer.Context, archive: ArchiveName) -> None:
 def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> None:
     """Let a frozen LMM speak one part and keep its attention."""
     from flmm.extract import extract as run
+    from flmm.pilot import read_pilot
 
     params = params_of(context)
     with step_runs(params, Step("extract", backbone, part)) as running:
         claim_gpu(params.extract.device)
         folder = paths.extract_shards(backbone, running.key, part)
+        chosen = running.keys.graph.pilot(backbone)
         manifest = run(
-            params, backbone, part, paths.samples(params, part), paths.raw(params), folder, running.key
+            params,
+            backbone,
+            part,
+            paths.samples(params, part),
+            paths.raw(params),
+            folder,
+            running.key,
+            read_pilot(paths.pilot(params, backbone)) if chosen else None,
         )
         running.facts = {
             "rows": manifest.rows,
@@ -148,6 +156,7 @@ def train(context: typer.Context, backbone: BackboneName) -> None:
             raw=paths.raw(params),
             on_step=curves.add,
         )
+    _drop(params, backbone)
 
 
 @app.command("import")
@@ -174,6 +183,7 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
         use_threads(params.train.threads)
         maps = [attention_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
         run(params, maps, paths.results(params, backbone, "select"))
+    _drop(params, backbone)
 
 
 @app.command()
@@ -227,38 +237,12 @@ def overlays(context: typer.Context, backbone: BackboneName, benchmark: Benchmar
         run(params, backbone, benchmark, predictions, paths.raw(params), out)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    show: Annotated[bool, typer.Option("--show", help="Only print the table of the last report.")] = False,
-) -> None:
-    """Write reports/metrics.json and the page; or print its table."""
-    params = params_of(context)
-    if not show:
-        from flmm.report import build
-
-        with step_runs(params, REPORT):
-            build(params, out=paths.reports())
-        return
-    from flmm.report.table import print_table
-
-    print_table(paths.reports() / "metrics.json")
-    typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
-    store = tracking_uri()
-    typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")
-
-
-@app.command()
-def track(context: typer.Context) -> None:
-    """Build or complete the MLflow runs from the result files."""
-    from flmm.tracking.track import track as run
-
-    params = params_of(context)
-    with step_runs(params, TRACK):
-        run(params, reports=paths.reports())
-
-
 def _graph_with(params: Params, source: str) -> Graph:
     if source not in params.sources:
         raise InputError(f"unknown source {source!r}; suite {params.suite} has: {', '.join(params.sources)}")
     return Graph(params)
+
+
+def _drop(params: Params, backbone: str) -> None:
+    for folder in drop_training_maps(params, backbone):
+        typer.echo(f"{folder}: deleted (extract.keep_training_maps: false)")

@@ -76,7 +76,7 @@ def evaluate(
             out,
         )
         return
-    channels = None if selected is None else read_selection(selected, config.channels)
+    channels = None if selected is None else read_selection(selected, config.lmm_channels)
     if chosen.words == "spoken":
         parts = _parts(backbone, maps)
         for part in parts:

@@ -24,15 +24,18 @@ def select(params: Params, manifests: Sequence[Path], out: Path) -> None:
         InputError: there is no phrase, or a manifest or shard is absent or damaged.
     """
     settings, seen = params.select, 0
+    parts = [read_manifest(path) for path in manifests]
 
     def pilot() -> Iterator[HeadInput]:
         nonlocal seen
-        for manifest in map(read_manifest, manifests):
+        for manifest in parts:
             for answer in read_answers(manifest):
                 seen += len(answer.phrases)
                 yield answer.head_input()
 
     channels = select_heads(pilot(), heads=settings.heads, phrases=settings.phrases)
+    if parts[0].selection is not None:  # chosen among those that are kept; written by the LMM's own numbers
+        channels = [parts[0].selection.channel(place) for place in channels]
     print(f"localization heads: channels {', '.join(map(str, channels))}")
     write_json(out / "heads.json", {"channels": channels, "phrases": min(seen, settings.phrases)})
 

@@ -18,6 +18,7 @@ from flmm.heads.segmenter import Segmenter
 from flmm.heads.weights import Weights, listed, load_strictly, read_weights
 from flmm.params import Head
 from flmm.sections import PositiveInt, Section
+from flmm.selection import Selection
 
 METADATA_KEY = "flmm_head"
 LAYOUT = (
@@ -44,6 +45,21 @@ class HeadConfig(Section):
     hidden_width: PositiveInt
     base_channels: PositiveInt
     upsample: PositiveInt
+    selection: Selection | None = None  # the LMM's attention heads and layers that it takes; None: all
+
+    @property
+    def lmm_channels(self) -> int:
+        """Channels of all grids that the backbone has, kept or not."""
+        return self.channels if self.selection is None else self.selection.all_channels(self.channels)
+
+    @property
+    def lmm_layers(self) -> int:
+        """Hidden layers that the backbone has, kept or not."""
+        return self.layers if self.selection is None else self.selection.of_layers
+
+    def as_json(self) -> str:
+        """What stands in a head's metadata; a head of all heads and layers says nothing of a selection."""
+        return json.dumps(self.model_dump(exclude_none=True), sort_keys=True)
 
 
 def save_head(path: Path, head: GroundingHead, config: HeadConfig) -> None:
@@ -63,7 +79,7 @@ def write_head(path: Path, weights: Mapping[str, torch.Tensor], config: HeadConf
     """
     whole = {name: value.cpu().contiguous() for name, value in weights.items()}
     # One metadata entry only: safetensors does not keep an order of several.
-    metadata = {METADATA_KEY: json.dumps(config.model_dump(), sort_keys=True)}
+    metadata = {METADATA_KEY: config.as_json()}
     with atomic_path(path) as temporary:
         try:
             save_file(whole, temporary, metadata=metadata)
@@ -111,22 +127,24 @@ def load_head(path: Path, segmenter: Segmenter) -> GroundingHead:
         hidden_width=config.hidden_width,
         segmenter=segmenter,
         seed=0,  # every weight is replaced
+        selection=config.selection,
     )
     load_strictly(head, read_weights(path), path)
     return head.eval()
 
 
 def check_fits(path: Path, config: HeadConfig, sizes: Mapping[str, int], where: str) -> None:
-    """Refuse a head whose ``sizes`` (channels, layers, hidden_width) are not those of the attention of ``where``.
+    """Refuse a head whose LMM had other ``sizes`` (channels, layers, hidden_width) than the one of ``where`` has.
 
     Raises:
         InputError: names the head, what differs and ``where``.
     """
-    wrong = [
-        f"{name} {getattr(config, name)} instead of {size}"
-        for name, size in sizes.items()
-        if getattr(config, name) != size
-    ]
+    mine = {
+        "channels": config.lmm_channels,
+        "layers": config.lmm_layers,
+        "hidden_width": config.hidden_width,
+    }
+    wrong = [f"{name} {mine[name]} instead of {size}" for name, size in sizes.items() if mine[name] != size]
     if wrong:
         raise InputError(
             f"{path}: does not fit the attention of {where}: {', '.join(wrong)}; "

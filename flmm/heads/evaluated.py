@@ -44,6 +44,7 @@ def untrained(materials: Materials) -> MaskHead:
         hidden_width=config.hidden_width,
         segmenter=materials.segmenter,
         seed=materials.seed,
+        selection=config.selection,
     )
     return head.to(materials.device).eval()
 

@@ -44,7 +44,7 @@ class LocalizationHead:
     def _output(self, said: HeadInput, image_embedding: torch.Tensor) -> HeadOutput:
         device = next(self._refiner.parameters()).device
         maps = unpad(
-            merge_grids([maps.cpu() for maps in said.attention])[:, self.channels], said.view
+            merge_grids([maps.cpu() for maps in said.attention])[:, said.places(self.channels)], said.view
         )  # (P, k, h, w)
         coarse = torch.stack([region(smoothed(each)) for each in maps]).to(device)
         refined = self._refiner.from_boxes(image_embedding.to(device), coarse, said.image_size)

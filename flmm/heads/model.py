@@ -20,6 +20,7 @@ from flmm.heads.refiner import SamRefiner
 from flmm.heads.segmenter import Segmenter
 from flmm.heads.unet import UNetHead
 from flmm.params import Head
+from flmm.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,18 @@ class GroundingHead(nn.Module):
     ``mask_head.*``, ``sam.model.{prompt_encoder,mask_decoder}.*``, ``text_proj.*``, ``text_layer_weights``.
     """
 
-    def __init__(self, *, unet: UNetHead, refiner: SamRefiner, layers: int, hidden_width: int) -> None:
+    def __init__(
+        self,
+        *,
+        unet: UNetHead,
+        refiner: SamRefiner,
+        layers: int,
+        hidden_width: int,
+        selection: Selection | None = None,
+    ) -> None:
+        """``selection``: the attention heads and layers of the LMM that it takes; None: all."""
         super().__init__()
+        self.selection = selection
         self.mask_head = unet
         self.sam = refiner
         self.text_proj = nn.Linear(hidden_width, refiner.prompt_width)
@@ -71,8 +82,9 @@ class GroundingHead(nn.Module):
         """Masks of all phrases of some images, each with its image's SAM embedding (1, C, E, E), in one pass.
 
         Raises:
-            InputError: the head was trained on another number of channels.
+            InputError: the head was trained on another number of channels, or on another selection of them.
         """
+        inputs = [each.kept(self.selection) for each in inputs]
         for each in inputs:
             if each.channels != self.mask_head.in_channels:
                 raise InputError(
@@ -125,7 +137,14 @@ def merge_grids(attention: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def build_head(
-    head: Head, *, channels: int, layers: int, hidden_width: int, segmenter: Segmenter, seed: int
+    head: Head,
+    *,
+    channels: int,
+    layers: int,
+    hidden_width: int,
+    segmenter: Segmenter,
+    seed: int,
+    selection: Selection | None = None,
 ) -> GroundingHead:
     """A head before training: U-Net and text weights drawn from ``seed``, the refiner a copy of ``segmenter``'s.
 
@@ -138,4 +157,5 @@ def build_head(
             refiner=segmenter.refiner(),
             layers=layers,
             hidden_width=hidden_width,
+            selection=selection,
         )

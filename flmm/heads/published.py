@@ -5,7 +5,6 @@ trip keeps every bit. Only the sizes are added: ours are in the file's metadata.
 grids take a layer's maps of both grids before the next layer's, ours all maps of one grid before the other's.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -60,7 +59,7 @@ def import_checkpoint(
         StepError: the disk is full or not writable.
     """
     weights = load_published(source)
-    recorded = _recorded(source)
+    recorded = recorded_config(source)
     if recorded is not None and recorded.backbone != backbone:
         raise InputError(f"{source}: exported from backbone {recorded.backbone}, not {backbone}")
     _check_values(weights, source)
@@ -101,13 +100,18 @@ def export_checkpoint(head_path: Path, target: Path, *, backbone: str, grids: in
     config = read_config(head_path)
     if config.backbone != backbone:
         raise InputError(f"{head_path}: trained for backbone {config.backbone}, not {backbone}")
+    if config.selection is not None:
+        raise InputError(
+            f"{head_path}: trained on {len(config.selection.heads)} of {config.selection.of_heads} attention heads; "
+            "the published layout is for all of them: train with extract.heads and extract.layers: all"
+        )
     weights = read_weights(head_path)
     if grids > 1:
         weights = _reordered(weights, grids, config.layers, head_path)
     if target.suffix == ".safetensors":
         write_head(target, weights, config)
         return
-    meta = {METADATA_KEY: json.dumps(config.model_dump(), sort_keys=True)}
+    meta = {METADATA_KEY: config.as_json()}
     with atomic_path(target) as temporary:
         try:
             torch.save({"state_dict": weights, "meta": meta}, temporary)
@@ -179,7 +183,7 @@ def _check_values(weights: Weights, source: Path) -> None:
         raise InputError(f"{source}: not finite floating-point numbers: {', '.join(wrong)}")
 
 
-def _recorded(source: Path) -> HeadConfig | None:
+def recorded_config(source: Path) -> HeadConfig | None:
     """The sizes that ``export_checkpoint`` wrote; None in a file of the authors."""
     if source.suffix == ".safetensors":
         with safe_open(source, framework="pt") as file:

@@ -20,7 +20,7 @@ from flmm.pipeline.steps import Graph
 # Steps that one stage of dvc.yaml runs together.
 STAGES = {"digest": "download", "import": "train"}
 BY_BENCHMARK = frozenset({"evaluate"})
-BY_BACKBONE = ("extract", "train", "select", "keywords", "count", "overlays")
+BY_BACKBONE = ("pilot", "extract", "train", "select", "keywords", "count", "overlays")
 
 
 def write_keys(params: Params) -> None:

@@ -22,6 +22,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "digest": (),  # a download is its bytes, whatever brought them here
     "prepare": ("flmm.data.prepare",),
     "embed": ("flmm.embed",),
+    "pilot": ("flmm.pilot",),
     "extract": ("flmm.extract",),
     "train": ("flmm.training",),
     "import": ("flmm.imported",),
@@ -48,7 +49,7 @@ def entries(graph: Graph, step: Step) -> list[str]:
         found = [DESCRIBING]
     if step.name == "prepare":
         found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
-    if step.name in ("extract", "import", "keywords") or (
+    if step.name in ("pilot", "extract", "import", "keywords") or (
         step.name == "evaluate" and benchmark(step.item).words != "spoken"
     ):
         found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
@@ -67,6 +68,10 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
             return _of_part(graph, step.item)
         case "embed":
             return {"embed.dtype": params.embed.dtype, f"{suite}.segmenter": _segmenter(params, hashes)}
+        case "pilot":
+            kept = params.extract.model_dump(include={"heads", "layers", "dtype"})
+            return {"pilot": params.pilot.model_dump(), "extract": kept, "seed": params.seed,
+                    **_model(params, step.backbone, hashes)}  # fmt: skip
         case "extract":
             return _of_attention(graph, step, hashes)
         case "train":

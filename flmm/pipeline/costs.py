@@ -33,11 +33,6 @@ class Shape:
         """Bytes of all parameters, two each."""
         return 2 * self.parameters
 
-    @property
-    def phrase_bytes(self) -> int:
-        """Cache per phrase: all grids' maps and the hidden states of three tokens, a byte each (log8)."""
-        return self.layers * self.heads * self.image_tokens + 3 * self.layers * self.width
-
     def speaking_seconds(self, prompts: int, phrases: int) -> float:
         """To read ``prompts`` images and be made to speak ``phrases``: all answers of an image share its prompt."""
         tokens = prompts * (self.image_tokens + PROMPT_TOKENS) + phrases * PHRASE_TOKENS

@@ -83,7 +83,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             ]
         case "import":
             return [folder / name for name in ("head.safetensors", "summary.json")]
-        case "select":
+        case "select" | "pilot":
             return [folder / "heads.json"]
         case "keywords":
             return [folder / name for name in ("keywords.safetensors", "scores.json")]

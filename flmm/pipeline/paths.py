@@ -57,6 +57,11 @@ def extract_pointer(params: Params, backbone: str, part: str) -> Path:
     return results(params, backbone, "extract") / f"{part}.json"
 
 
+def pilot(params: Params, backbone: str) -> Path:
+    """The attention heads and layers that the cache keeps, where not all are."""
+    return results(params, backbone, "pilot") / "heads.json"
+
+
 def results(params: Params, backbone: str, step: str) -> Path:
     """Results of one step of one backbone."""
     return Path("results") / params.suite / backbone / step

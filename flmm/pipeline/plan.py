@@ -8,10 +8,12 @@ from rich.table import Table
 from flmm.benchmarks import benchmark
 from flmm.device import has_gpu
 from flmm.params import Params
-from flmm.pipeline import costs, counts, needs
+from flmm.pipeline import cache_plan, costs, counts, needs
+from flmm.pipeline.cache_plan import Load, phrase_columns
 from flmm.pipeline.counts import Part
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
+from flmm.pipeline.steps import Graph
 
 _PAPER_TRAINING = 160  # A800 hours of one backbone: 20 h on 8 GPUs, the LMM run again in every epoch
 _STATES = {
@@ -127,7 +129,7 @@ def _backbones(
     table = Table(
         "backbone", "weights", "image tokens", "attention cache", "extract, GPU hours", "questions, GPU hours"
     )
-    weights = maps = 0.0
+    weights, loads, to_come = 0.0, list[Load](), list[Load]()
     for name in params.backbones:
         entry = params.catalogue[name]
         shape = None if needs.family_problem(name, entry) else costs.shape_of(name, entry)
@@ -137,22 +139,42 @@ def _backbones(
             continue
         spoken = [parts[part] for part in graph.extracted_parts(name) if part in parts]
         asked = sum(part.phrases for part in parts.values() if counts.is_question(graph, part.name))
+        load = _load(graph, name, shape, spoken)
+        loads.append(load)
+        columns = phrase_columns(shape, params.extract)
         speaking = sum(shape.speaking_seconds(part.prompts, part.phrases) for part in spoken)
         answering = shape.answering_seconds(asked, params.evaluate.max_new_tokens)
         table.add_row(
             name,
             _size(shape.weights),
             f"{shape.image_tokens:,}",
-            _size(sum(part.phrases for part in spoken) * shape.phrase_bytes) if parts else "unknown",
+            _size(columns.total * (load.training + load.evaluation)) if parts else "unknown",
             f"{speaking / 3600:.1f}" if parts else "unknown",
             f"{answering / 3600:.1f}" if parts else "unknown",
         )
         if not Path(entry.model).is_dir() and not needs.is_cached(entry):
             weights += shape.weights
-        to_come = [part for part in spoken if not state.is_available(Step("extract", name, part.name))]
-        maps += sum(part.phrases for part in to_come) * shape.phrase_bytes
+        absent = [part for part in spoken if not _is_here(state, Step("extract", name, part.name))]
+        to_come.append(_load(graph, name, shape, absent))
     console.print(table)
-    return weights, maps
+    if parts:
+        cache_plan.show(params, loads, console, _size)
+    return weights, cache_plan.disk(to_come, params.extract)[1]
+
+
+def _load(graph: Graph, name: str, shape: costs.Shape, spoken: list[Part]) -> Load:
+    training, evaluation = (
+        sum(part.phrases for part in spoken if (part.name in graph.training_parts) == trained)
+        for trained in (True, False)
+    )
+    return Load(name, shape, training, evaluation)
+
+
+def _is_here(state: State, step: Step) -> bool:
+    """Whether a part's attention need not be made: it lies there, or was dropped when it had served."""
+    readers = state.graph.readers_of_training_maps(step.backbone)
+    dropped = not state.graph.params.extract.keep_training_maps and step.item in state.graph.training_parts
+    return state.is_available(step) or (dropped and not any(map(state.is_stale, (step, *readers))))
 
 
 def _embeddings(state: State, parts: dict[str, Part], console: Console) -> int:
@@ -181,7 +203,9 @@ def _assumptions(params: Params, console: Console) -> None:
         f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
         f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop, an upper bound here, where the LMM is not "
         "run again. keywords: the narratives that it reads once more (keywords.narratives and "
-        "keywords.evaluation_narratives) are not counted: minutes."
+        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase, before compression; "
+        "where training shards are not kept, Snakemake makes a backbone's when those before are gone. pilot: "
+        "pilot.images photographs more per backbone are read: minutes."
     )
 
 

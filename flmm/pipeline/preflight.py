@@ -76,7 +76,7 @@ def _heads(state: State) -> Iterator[str]:
 def _loads_model(step: Step) -> bool:
     if step.name == "evaluate":
         return benchmark(step.item).words != "spoken"
-    return step.name in ("extract", "keywords")
+    return step.name in ("pilot", "extract", "keywords")
 
 
 def _devices(state: State) -> Iterator[str]:

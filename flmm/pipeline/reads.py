@@ -43,8 +43,17 @@ def _embed(graph: Graph, step: Step) -> list[Step]:
     ]
 
 
+def _pilot(graph: Graph, step: Step) -> list[Step]:
+    parts = graph.training_parts
+    return [*(Step("prepare", item=part) for part in parts), *_pictures(graph, parts)]
+
+
 def _extract(graph: Graph, step: Step) -> list[Step]:
-    return [Step("prepare", item=step.item), *downloads(graph.files_of(step.item).pictures)]
+    return [
+        Step("prepare", item=step.item),
+        *downloads(graph.files_of(step.item).pictures),
+        *graph.pilot(step.backbone),
+    ]
 
 
 def _train(graph: Graph, step: Step) -> list[Step]:
@@ -128,6 +137,7 @@ READS: dict[str, Callable[[Graph, Step], list[Step]]] = {
     "digest": _digest,
     "prepare": _prepare,
     "embed": _embed,
+    "pilot": _pilot,
     "extract": _extract,
     "train": _train,
     "import": _import,

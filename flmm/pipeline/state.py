@@ -29,10 +29,12 @@ CHANGED = Path(".snakemake/changed")
 class State:
     """What is here of a run with these params; ``forced``: steps that run although their results are current."""
 
-    def __init__(self, params: Params, forced: Iterable[str] = ()) -> None:
+    def __init__(self, params: Params, forced: Iterable[str] = (), *, in_turn: bool = False) -> None:
+        """``in_turn``: where training shards are not kept, one backbone's are made when those before are gone."""
         self.graph = Graph(params)
         self.keys = Keys(self.graph, Hashes())
         self._forced = frozenset(forced)
+        self._in_turn = in_turn and not params.extract.keep_training_maps
 
     @cached_property
     def running(self) -> frozenset[Step]:
@@ -76,7 +78,17 @@ class State:
         """The files for which Snakemake waits before the step, and its sign to run; none where it does not run."""
         if step not in self.running:
             return []
-        return [str(CHANGED), *(str(record(self.graph, read)) for read in self.graph.reads(step))]
+        waits = [*self.graph.reads(step), *self._before(step)]
+        return [str(CHANGED), *(str(record(self.graph, each)) for each in waits)]
+
+    def _before(self, step: Step) -> list[Step]:
+        """The steps of another backbone that have to be done before a training part is extracted."""
+        trained = self.graph.trained
+        if not self._in_turn or step.name != "extract" or step.item not in self.graph.training_parts:
+            return []
+        place = trained.index(step.backbone) if step.backbone in trained else 0
+        found = [each for name in trained[:place] for each in self.graph.readers_of_training_maps(name)]
+        return [each for each in found if each in self.running]
 
     @cached_property
     def _stale(self) -> dict[Step, bool]:

@@ -31,12 +31,21 @@ class Graph:
                     f"params.yaml: evaluate.benchmarks: suite {params.suite} has no dataset for {name!r} "
                     f"(reader {benchmark(name).reader})"
                 )
+        self._refuse_published_heads_on_a_selection()
         for part in self.parts:
             for source in {*self.files_of(part).annotations, *self.files_of(part).pictures}:
                 if source not in params.sources:
                     raise InputError(
                         f"params.yaml: suites.{params.suite}.sources lacks {source}, of which {part} is made"
                     )
+
+    def _refuse_published_heads_on_a_selection(self) -> None:
+        for name in self.params.backbones:
+            if name not in self.trained and self.pilot(name):
+                raise InputError(
+                    f"params.yaml: extract.heads and extract.layers: the published head of {name} takes every head and "
+                    "layer; write all for both, or take this backbone out"
+                )
 
     # What there is: parts, benchmarks, heads.
 
@@ -156,6 +165,7 @@ class Graph:
         found += [Step("prepare", item=part) for part in self.parts]
         found += [Step("embed", item=archive) for archive in self.archives]
         for name in self.params.backbones:
+            found += self.pilot(name)
             found += [Step("extract", name, part) for part in self.extracted_parts(name)]
             found += [self.head(name), *self.selection(name), *self.keywords(name)]
             found += [Step("evaluate", name, item) for item in self.benchmarks]
@@ -165,6 +175,15 @@ class Graph:
     @cached_property
     def _asked(self) -> frozenset[Step]:
         return frozenset(self.results)
+
+    def pilot(self, backbone: str) -> list[Step]:
+        """The choice of what the cache keeps of a backbone, where that is not all."""
+        extract = self.params.extract
+        return [] if extract.heads == extract.layers == "all" else [Step("pilot", backbone)]
+
+    def readers_of_training_maps(self, backbone: str) -> list[Step]:
+        """The steps that read the attention of a backbone's training parts."""
+        return [self.head(backbone), *self.selection(backbone)] if backbone in self.trained else []
 
     def head(self, backbone: str) -> Step:
         """The step that a backbone's head comes from."""

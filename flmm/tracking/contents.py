@@ -21,7 +21,7 @@ from flmm.report.labels import benchmark_label
 # A backbone's runs, and the steps whose results each shows.
 RUNS = {
     "prepare": ("prepare",),
-    "extract": ("extract",),
+    "extract": ("pilot", "extract"),
     "embed": ("embed",),
     "train": ("train", "import"),
     "keywords": ("keywords",),

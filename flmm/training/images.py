@@ -45,11 +45,15 @@ class TrainingImages(Dataset[TrainingImage]):
                     f"{part.path}: {part.channels} channels, but {parts[0].path} has {parts[0].channels}; "
                     "run extract again"
                 )
+            if part.selection != parts[0].selection:
+                raise InputError(
+                    f"{part.path}: other attention heads or layers than {parts[0].path} has; run extract again"
+                )
         self.answers = AnswerDataset(parts)
         if not len(self.answers):
             raise InputError(f"{', '.join(map(str, manifests))}: no answer to train on")
         self.embeddings = EmbeddingStore(embed_manifests)
-        self.channels = parts[0].channels
+        self.channels, self.selection = parts[0].channels, parts[0].selection
         self.phrases = sum(part.rows for part in parts)
         # (L, D) of the frozen LMM's hidden states
         self.layers, _, self.hidden_width = self.answers[0].phrases[0].hidden.shape

@@ -81,6 +81,7 @@ def _fresh_head(params: Params, config: HeadConfig, segmenter: Segmenter) -> Gro
         hidden_width=config.hidden_width,
         segmenter=segmenter,
         seed=params.seed,
+        selection=config.selection,
     )
 
 
@@ -106,6 +107,7 @@ def _head_config(
         hidden_width=images.hidden_width,
         base_channels=params.train.head.base_channels,
         upsample=params.train.head.upsample,
+        selection=images.selection,
     )
 
 

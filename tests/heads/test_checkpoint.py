@@ -8,11 +8,23 @@ from safetensors.torch import load_file, save_file
 
 from flmm.backbones.base import HeadInput
 from flmm.errors import InputError
-from flmm.heads.checkpoint import HeadConfig, load_head, load_published, read_config, save_head
-from flmm.heads.model import GroundingHead
+from flmm.heads.checkpoint import (
+    HeadConfig,
+    check_fits,
+    load_head,
+    load_published,
+    read_config,
+    save_head,
+)
+from flmm.heads.model import GroundingHead, build_head
+from flmm.heads.published import export_checkpoint
 from flmm.heads.sam import SamSegmenter, build_sam
+from flmm.imported import check_fit
+from flmm.params import Head, load_params
+from flmm.selection import Selection
 from tests.heads.conftest import CHANNELS, LAYERS, TINY_SAM, WIDTH, make_head
 
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 CONFIG = HeadConfig(
     backbone="shapes-llava",
     segmenter="shapes-sam",
@@ -44,6 +56,35 @@ def test_a_saved_head_gives_the_same_masks_and_the_same_bytes(
         assert torch.equal(ours, theirs)
     save_head(second, loaded, CONFIG)
     assert first.read_bytes() == second.read_bytes()
+
+
+@torch.no_grad()
+def test_a_head_of_a_selection_takes_its_part_of_what_the_lmm_gives(
+    tmp_path: Path, sam: SamSegmenter, said: HeadInput
+) -> None:
+    chosen = Selection(heads=(0, 3), layers=(1,), of_heads=CHANNELS, of_layers=LAYERS)
+    sizes = {"channels": 2, "layers": 1, "hidden_width": WIDTH}
+    made = build_head(
+        Head(base_channels=4, upsample=16), segmenter=sam, seed=1, selection=chosen, **sizes
+    ).eval()
+    path, config = tmp_path / "head.safetensors", CONFIG.model_copy(update={"selection": chosen, **sizes})
+    save_head(path, made, config)
+    assert read_config(path) == config and (config.lmm_channels, config.lmm_layers) == (CHANNELS, LAYERS)
+    check_fits(path, config, {"channels": CHANNELS, "layers": LAYERS, "hidden_width": WIDTH}, "its LMM")
+    loaded, embedding = load_head(path, sam), torch.randn(1, 16, 6, 6)
+    outputs = [each([one], [embedding])[0] for each in (made, loaded) for one in (said, said.kept(chosen))]
+    assert all(torch.equal(output.refined, outputs[0].refined) for output in outputs)
+    with pytest.raises(InputError, match="run train again"):
+        make_head(sam)([said.kept(chosen)], [embedding])
+    with pytest.raises(InputError, match=r"trained on 2 of \d+ attention heads"):
+        export_checkpoint(path, tmp_path / "head.pth", backbone="shapes-llava")
+    with pytest.raises(InputError, match="only a head of all of them is imported"):
+        check_fit(load_params(PARAMS).catalogue["shapes-llava"], path)
+
+
+def test_a_head_of_all_heads_says_nothing_of_a_selection(tmp_path: Path, head: GroundingHead) -> None:
+    save_head(tmp_path / "head.safetensors", head, CONFIG)
+    assert b"selection" not in (tmp_path / "head.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected"])

@@ -28,6 +28,7 @@ VALUES = [
     (("prepare", "exclude_evaluation_images"), (True, False)),
     (("prepare", "exclude"), ([], ["val2017/1.jpg"])),
     (("extract", "attention"), ("log8", "float16")),
+    (("extract", "layers"), ("all", 2)),
     (("extract", "samples_per_shard"), (250, 10)),
     (("suites", "shapes", "extract", "train_draws"), (1, 2)),
     (("embed", "dtype"), ("float32", "bfloat16")),

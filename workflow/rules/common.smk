@@ -54,7 +54,8 @@ def state():
     settings = workflow.dag_settings
     forced = ["all"] if settings.forceall else list(settings.forcerun)
     try:
-        found = State(P, forced)
+        # DVC asks for one stage at a time: another stage's rules may not run then, and cannot be waited for.
+        found = State(P, forced, in_turn=not settings.allowed_rules)
         if workflow.is_main_process and found.running:
             check(found)
             CHANGED.parent.mkdir(exist_ok=True)

@@ -1,4 +1,20 @@
-# extract: what the frozen LMMs looked at, per backbone and part, in a cache that is addressed by content
+# extract: what the frozen LMMs looked at, per backbone and part, in a cache that is addressed by content · pilot: which
+# attention heads and layers of it are kept, where not all are
+
+
+rule pilot:
+    input:
+        reads("pilot"),
+    output:
+        "results/{suite}/{backbone}/pilot/key.json",
+        "results/{suite}/{backbone}/pilot/heads.json",
+    log:
+        "logs/{suite}/{backbone}/pilot.log",
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm pilot --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
 rule extract:
