@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flmm.benchmarks import names
 from flmm.errors import InputError
+from flmm.rivals.entry import Rival
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Device = Literal["auto", "cpu", "cuda"]
@@ -156,6 +157,7 @@ class Suite(Section):
     segmenter: Segmenter
     sources: dict[str, Source]
     datasets: dict[str, Dataset]
+    rivals: dict[str, Rival]
     extract: dict[str, Any]
     train: dict[str, Any]
     keywords: dict[str, Any]

@@ -28,7 +28,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from flmm.errors import InputError
 from flmm.heads.losses import mask_loss
 from flmm.heads.sam import SamSegmenter
-from flmm.rivals.seg import FILE, SEG, SegDecoder, question
+from flmm.rivals.seg import FILE, SEG, SegDecoder, question, reply
 from flmm.shapes.world.expressions import sample_expressions
 from flmm.shapes.world.scenes import make_scene, scene_seed
 from recipes.attention import use_float32_attention
@@ -80,7 +80,7 @@ class Examples(torch.utils.data.Dataset[Example]):
         found = [each for i in range(len(scene.things)) for each in sample_expressions(scene, i, rng, 2)]
         rng.shuffle(found)
         chosen = found[: self.expressions]
-        turns = [Turn(question(each.text), (each.text, SEG), "segment") for each in chosen]
+        turns = [Turn(question(each.text), reply(each.text), "segment") for each in chosen]
         shape = (len(chosen), scene.height, scene.width)
         masks = np.array([scene.things[each.thing].mask for each in chosen], dtype=bool).reshape(shape)
         packed = self.encoder.pack(turns, (scene.height, scene.width))

@@ -11,6 +11,7 @@ from flmm.cli.app import app as demo
 from flmm.cli.attention import app as attention
 from flmm.cli.backbones import app as backbones
 from flmm.cli.cache import app as cache
+from flmm.cli.rival import app as rival
 from flmm.cli.steps import app as steps
 from flmm.cli.talk import app as talk
 from flmm.cli.tools import app as tools
@@ -30,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(steps)  # without a name of their own: `flmm train`
+app.add_typer(rival)
 app.add_typer(tools)
 app.add_typer(talk)
 app.add_typer(demo)

@@ -45,6 +45,8 @@ def record(graph: Graph, step: Step) -> Path:
             return paths.extract_pointer(params, step.backbone, step.item)
         case "train" | "import":
             return paths.results(params, step.backbone, "train") / RECORD
+        case "rival":
+            return paths.rival(params, step.item) / RECORD
         case "report":
             return paths.reports() / RECORD
         case "track":
@@ -90,7 +92,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
                 folder / name
                 for name in (("answers.parquet", "facts.json") if asked else ("predictions.parquet",))
             ]
-        case "count":
+        case "count" | "rival":
             return [folder / "metrics.json"]
         case "overlays":
             return [folder / "overlays.json"]

@@ -17,6 +17,7 @@ from transformers import DynamicCache
 
 from flmm.backbones import loading
 from flmm.backbones.llava import Llava
+from flmm.backbones.lmm import Prompt
 from flmm.backbones.spans import Spoken, pack
 from flmm.backbones.words import as_words
 from flmm.benchmarks import Benchmark
@@ -31,12 +32,12 @@ from flmm.files import write_json, write_text
 from flmm.heads.sam import SamSegmenter
 from flmm.params import BackboneEntry
 from flmm.progress import tracked
-from flmm.rivals.seg import SEG, SegDecoder, question
+from flmm.rivals.seg import SEG, SegDecoder, question, reply
 
 
 @dataclass(frozen=True)
 class Said:
-    """A greedy answer: its tokens without the end token, and the last hidden state (D,) of each of them."""
+    """A greedy answer: its tokens without the end token, and (T, D) the last hidden states that said each of them."""
 
     tokens: tuple[int, ...]
     states: torch.Tensor
@@ -68,8 +69,17 @@ class SegModel:
         return cls(backbone, decoder, segmenter)
 
     @torch.inference_mode()
-    def answer(self, image: Image.Image, questions: Sequence[str], max_new_tokens: int) -> list[Said]:
+    def answer(
+        self,
+        image: Image.Image,
+        questions: Sequence[str],
+        max_new_tokens: int,
+        guesses: Sequence[Sequence[str]] = (),
+    ) -> list[Said]:
         """Each question's greedy answer, as the model gives it to that question alone.
+
+        ``guesses``: per question the pieces of an answer that the model is likely to give. They change no answer: as
+        much of a guess as is greedy is taken at once instead of token by token.
 
         Raises:
             InputError: the picture or a question cannot be read, or does not fit the model's context.
@@ -77,28 +87,38 @@ class SegModel:
         asked = [self._asked(text) for text in questions]
         prompt = self.backbone.read(image, "")
         length = int(prompt.columns[0].max()) + 1  # the picture is the last thing that all of them share
+        for text, tokens in zip(questions, asked, strict=True):
+            self.backbone.check_length(repr(text), length, len(tokens) + max_new_tokens)
+        cache = self._begin(prompt, length)
+        drafts = [self._spell(pieces)[:max_new_tokens] for pieces in guesses] or [[] for _ in asked]
+        said: list[list[int]] = [[] for _ in asked]
+        found: dict[int, Said] = {}
+        while len(found) < len(asked):
+            going = [i for i in range(len(asked)) if i not in found]
+            rows = self._read([[*asked[i], *said[i], *drafts[i]] for i in going], length, cache)
+            for i, row in zip(going, rows, strict=True):
+                states = row[len(asked[i]) - 1 :]  # the one that says the first token, and so on
+                tokens = self.backbone.model.lm_head(states).argmax(-1).tolist()
+                said[i], ended = _agreed([*said[i], *drafts[i]], tokens, self._ends)
+                drafts[i] = []
+                if ended or len(said[i]) >= max_new_tokens:
+                    found[i] = Said(tuple(said[i]), states[: len(said[i])].float())
+        return [found[i] for i in range(len(asked))]
+
+    def _begin(self, prompt: Prompt, length: int) -> DynamicCache:
+        """The keys and values of the first ``length`` tokens of a prompt."""
         inputs = {
             name: value[:, :length] if name in ("input_ids", "attention_mask") else value
             for name, value in prompt.inputs.items()
         }
-        for text, tokens in zip(questions, asked, strict=True):
-            self.backbone.check_length(repr(text), length, len(tokens) + max_new_tokens)
         cache = DynamicCache()
         self.backbone.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        said: list[list[int]] = [[] for _ in asked]
-        open_ = set(range(len(asked)))
-        states: dict[int, torch.Tensor] = {}
-        while open_:
-            going = sorted(open_)
-            rows = self._read([[*asked[i], *said[i]] for i in going], length, cache)
-            following = self.backbone.model.lm_head(torch.stack([row[-1] for row in rows])).argmax(-1)
-            for i, row, token in zip(going, rows, following.tolist(), strict=True):
-                states[i] = row[len(asked[i]) :].float()
-                if token in self._ends or len(said[i]) == max_new_tokens:
-                    open_.discard(i)
-                else:
-                    said[i].append(token)
-        return [Said(tuple(said[i]), states[i]) for i in range(len(asked))]
+        return cache
+
+    def _spell(self, pieces: Sequence[str]) -> list[int]:
+        """Pieces as tokens, each tokenised alone, as they were when the model was trained."""
+        encode = self.backbone.tokenizer.encode
+        return [token for piece in pieces for token in encode(piece, add_special_tokens=False)]
 
     def _asked(self, text: str) -> list[int]:
         """A question's tokens behind the picture."""
@@ -117,13 +137,14 @@ class SegModel:
             past_key_values=cache,
             use_cache=True,
         )
-        cache.crop(length)
+        cache.crop(-packed.tokens.shape[1])
         return list(output.last_hidden_state[0].split([len(tokens) for tokens in told]))
 
     @torch.inference_mode()
     def masks(self, image: Image.Image, expressions: Sequence[str], max_new_tokens: int) -> list[Any]:
         """Per expression its mask (h, w) bool; None where the answer has no `[SEG]`. A second one is not looked at."""
-        said = self.answer(image, [question(text) for text in expressions], max_new_tokens)
+        asked, guesses = [question(text) for text in expressions], [reply(text) for text in expressions]
+        said = self.answer(image, asked, max_new_tokens, guesses)
         at = [each.tokens.index(self.seg) if self.seg in each.tokens else -1 for each in said]
         states = [each.states[place] for each, place in zip(said, at, strict=True) if place >= 0]
         if not states:
@@ -131,6 +152,19 @@ class SegModel:
         low = self.decoder(self.segmenter.embed(image), torch.stack(states))
         found = iter((self.decoder.to_image(low, (image.height, image.width)) > 0).cpu().numpy())
         return [next(found) if place >= 0 else None for place in at]
+
+
+def _agreed(told: Sequence[int], greedy: Sequence[int], ends: set[int]) -> tuple[list[int], bool]:
+    """How far ``told`` is what the model says, with the token that it says next; and whether it ends there.
+
+    ``greedy``: what it says after nothing, after the first token of ``told``, and so on: one more than ``told`` has.
+    """
+    for place, token in enumerate(greedy):
+        if token in ends:
+            return list(greedy[:place]), True
+        if place == len(told) or told[place] != token:
+            break
+    return list(greedy[: place + 1]), False
 
 
 def write_masks(

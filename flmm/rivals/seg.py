@@ -1,4 +1,4 @@
-"""An LMM that was fine-tuned the LISA way: it says `[SEG]`, and that token's state prompts SAM's mask decoder.
+"""An LMM that was fine-tuned the LISA way: the state that says its token `[SEG]` prompts SAM's mask decoder.
 
 Architecture: LISA (arXiv 2308.00692), section 3.2. Legend: P phrases, D hidden width, C prompt width, E embedding
 side, h w image.
@@ -22,6 +22,11 @@ FILE = "seg.safetensors"  # of the projector and the mask decoder, beside the LM
 def question(expression: str) -> str:
     """What such an LMM is asked for a mask."""
     return f"Please segment {expression}."
+
+
+def reply(expression: str) -> tuple[str, str]:
+    """The pieces of what it is taught to answer: the phrase, and the token whose mask is made."""
+    return expression, SEG
 
 
 class SegDecoder(nn.Module):
