@@ -18,6 +18,7 @@ from flmm.shapes.world.expressions import sample_expressions
 from flmm.shapes.world.scenes import make_scene, scene_seed
 
 MODELS = Path(__file__).parents[2] / "flmm/shapes/models"
+RIVAL = Path(__file__).parents[2] / "flmm/shapes/rivals/shapes-llava-seg"
 END = 9
 
 
@@ -28,7 +29,7 @@ def segmenter() -> SamSegmenter:
 
 @pytest.fixture(scope="module")
 def model(segmenter: SamSegmenter) -> SegModel:
-    return SegModel.load(MODELS / "shapes-llava-seg", segmenter, dtype="float32", device="cpu")
+    return SegModel.load(RIVAL, segmenter, dtype="float32", device="cpu")
 
 
 def test_questions_side_by_side_are_answered_as_alone(model: SegModel) -> None:
@@ -80,7 +81,7 @@ def test_a_guess_changes_no_answer(answer: list[int], guess: list[int], said: in
 
 
 def test_another_models_decoder_is_refused_with_its_file(segmenter: SamSegmenter, tmp_path: Path) -> None:
-    for file in (MODELS / "shapes-llava-seg").iterdir():
+    for file in RIVAL.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(tmp_path / FILE)
     save_file({**weights, "projector.0.weight": torch.zeros(3, 3)}, tmp_path / FILE)

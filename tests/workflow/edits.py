@@ -161,7 +161,7 @@ EDITS = [
     Edit("predictions", gone("results/**/evaluate/res/predictions.parquet"), {"evaluate"}, {"evaluate": 1}),
     Edit("the page", gone("reports/index.html"), {"report"}, {}),
     Edit("a note beside a model's weights", new("flmm/shapes/models/shapes-llava/notes.txt", "x"), FROM_MODEL, {}),
-    Edit("a rival's weights", new("flmm/shapes/models/shapes-llava-seg/notes.txt", "x"), RIVAL, {"rival": 1}),
+    Edit("a rival's weights", new("flmm/shapes/rivals/shapes-llava-seg/notes.txt", "x"), RIVAL, {"rival": 1}),
     Edit("code of the rivals", line("flmm/rivals/predict.py", CODE), RIVAL, {"rival": 1}),
     Edit("a rival less", value(*SHAPES, "rivals", to={}), {"report", "track"}, {}),
     Edit("the code of conversations", line("flmm/backbones/dialogue.py", "TURNS = 3"), NOTHING, {}),
