@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from flmm.benchmarks import names
 from flmm.by_suite import with_values_of_the_suite
 from flmm.errors import InputError
+from flmm.rivals.entry import Rival
 from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts
 
 
@@ -162,6 +163,7 @@ class Suite(Section):
     segmenter: Segmenter
     sources: dict[str, Source]
     datasets: dict[str, Dataset]
+    rivals: dict[str, Rival]
     extract: dict[str, Any]
     train: dict[str, Any]
     keywords: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,23 @@ def pretrain_sam(
 
     recipe = SamRecipe() if steps is None else replace(SamRecipe(), steps=steps)
     train(out, seed=seed, recipe=recipe, log=lambda line: print(line, flush=True))
+
+
+@app.command("finetune-seg")
+def finetune_seg(
+    out: Annotated[Path, typer.Option(help="Directory for the model; replaced as the training goes on.")],
+    start: Annotated[Path, typer.Option(help="The tiny LLaVA to fine-tune.")],
+    segmenter: Annotated[Path, typer.Option(help="Directory of the tiny SAM.")],
+    steps: Annotated[int | None, typer.Option(help="Steps (default: the shipped model's).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the new weights and of the scenes.")] = 0,
+) -> None:
+    """Fine-tune a tiny LLaVA for masks the LISA way: the rival of the frozen ones (docs/rivals.md)."""
+    from recipes.seg import SegRecipe
+    from recipes.seg import finetune_seg as train
+
+    recipe = SegRecipe() if steps is None else replace(SegRecipe(), steps=steps)
+    log = partial(print, flush=True)
+    train(out, start=start, segmenter=segmenter, seed=seed, recipe=recipe, log=log)
 
 
 @app.command()

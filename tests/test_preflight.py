@@ -27,6 +27,8 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Raw:
     content: Raw = yaml.safe_load((PROJECT / "params.yaml").read_text())
     content["catalogue"]["shapes-llava"]["model"] = str(PROJECT / "flmm/shapes/models/shapes-llava")
     content["suites"]["shapes"]["segmenter"]["checkpoint"] = str(PROJECT / "flmm/shapes/models/shapes-sam")
+    rival = content["suites"]["shapes"]["rivals"]["shapes-llava-seg"]
+    rival["model"] = str(PROJECT / rival["model"])
     content["backbones"] = ["shapes-llava"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(device, "DRIVERS", ())
@@ -50,6 +52,11 @@ def by_hand(paper: Raw) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "val"):
         (folder / f"png_coco_{split}2017.json").write_text("[]")
+
+
+def test_a_rival_whose_model_is_gone_is_named_with_its_key(raw: Raw) -> None:
+    raw["suites"]["shapes"]["rivals"]["shapes-llava-seg"]["model"] = "nowhere"
+    assert "suites.shapes.rivals.shapes-llava-seg.model: nowhere: no such directory" in findings(raw)
 
 
 def findings(params: Params | Raw) -> str:

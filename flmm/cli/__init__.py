@@ -13,6 +13,7 @@ from flmm.cli.backbones import app as backbones
 from flmm.cli.cache import app as cache
 from flmm.cli.pilot import app as pilot
 from flmm.cli.report import app as report
+from flmm.cli.rival import app as rival
 from flmm.cli.steps import app as steps
 from flmm.cli.talk import app as talk
 from flmm.cli.tools import app as tools
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(pilot)
 app.add_typer(report)
+app.add_typer(rival)
 app.add_typer(tools)
 app.add_typer(talk)
 app.add_typer(demo)

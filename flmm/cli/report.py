@@ -26,9 +26,10 @@ def report(
         with step_runs(params, REPORT):
             build(params, out=paths.reports())
         return
-    from flmm.report.table import print_table
+    from flmm.report.table import print_rivals, print_table
 
     print_table(paths.reports() / "metrics.json")
+    print_rivals(params)
     typer.echo(f"report: {(paths.reports() / 'index.html').resolve()}")
     store = tracking_uri()
     typer.echo(f"MLflow: {store} (mlflow ui --backend-store-uri {store})")

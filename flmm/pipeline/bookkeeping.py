@@ -20,6 +20,7 @@ from flmm.pipeline.steps import Graph
 # Steps that one stage of dvc.yaml runs together.
 STAGES = {"digest": "download", "import": "train"}
 BY_BENCHMARK = frozenset({"evaluate"})
+BY_SUITE = ("embed", "rival")  # may be without a step
 BY_BACKBONE = ("pilot", "extract", "train", "select", "keywords", "count", "overlays")
 
 
@@ -37,7 +38,8 @@ def write_keys(params: Params) -> None:
         found.setdefault(
             folder / stage / f"{backbone}.json", {}
         )  # a stage without a step depends on a file, too
-    found.setdefault(folder / "embed.json", {})
+    for stage in BY_SUITE:
+        found.setdefault(folder / f"{stage}.json", {})
     if params.active.generate is not None:
         found[folder / "download.json"]["generate"] = keys.own(GENERATE)
     for path in set(folder.rglob("*.json")) - set(found):
@@ -78,7 +80,7 @@ def record(params: Params) -> None:
     write_keys(params)
     results = Path("results") / params.suite
     for folder in (
-        results / "embed",
+        *(results / stage for stage in BY_SUITE),
         *(results / name / stage for name in params.backbones for stage in BY_BACKBONE),
     ):
         folder.mkdir(parents=True, exist_ok=True)  # a stage without a step has an empty folder as its result

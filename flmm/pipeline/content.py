@@ -31,6 +31,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "evaluate": ("flmm.evaluation.run",),
     "count": ("flmm.evaluation.count",),
     "overlays": ("flmm.evaluation.overlays",),
+    "rival": ("flmm.rivals.run",),
     "report": ("flmm.report",),
     "track": ("flmm.tracking.track",),
 }
@@ -55,6 +56,13 @@ def entries(graph: Graph, step: Step) -> list[str]:
         found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
     if step.name in ("count", "report"):
         found += [f"flmm.benchmarks.{name}" for name in graph.benchmarks]
+    if step.name == "rival":
+        parts = graph.rival_parts(step.item)
+        found += [
+            f"flmm.benchmarks.{name}"
+            for name in graph.benchmarks
+            if not set(graph.parts_of(name)).isdisjoint(parts)
+        ]
     return found
 
 
@@ -91,6 +99,8 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
             return {"seed": params.seed} | _text_model(graph, hashes)
         case "overlays":
             return {"overlays": params.overlays.model_dump()}
+        case "rival":
+            return _of_rival(graph, step, hashes)
         case "report":
             return {"report": params.report.model_dump(), "suite": params.suite}
     return {}
@@ -146,6 +156,23 @@ def _text_model(graph: Graph, hashes: Hashes) -> dict[str, Any]:
         return {}
     folder = Path(name)
     return {"count.text_model": hashes.folder(folder) if folder.is_dir() else name}
+
+
+def _of_rival(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
+    """Which files, of whom; and what decides its predictions, where it makes them here."""
+    params, entry = graph.params, graph.params.active.rivals[step.item]
+    folder = Path(entry.folder)
+    found: dict[str, Any] = {
+        "rival": step.item,
+        "frozen": entry.frozen,
+        "content": hashes.folder(folder) if folder.is_dir() else None,
+    }
+    if entry.model is None:
+        return found
+    found["extract.dtype"] = params.extract.dtype
+    found["evaluate.max_new_tokens"] = params.evaluate.max_new_tokens
+    found["train.threads"] = params.train.threads
+    return found | {f"suites.{params.suite}.segmenter": _segmenter(params, hashes)}
 
 
 def _model(params: Params, backbone: str, hashes: Hashes) -> dict[str, Any]:

@@ -121,6 +121,15 @@ def model_problem(name: str, entry: BackboneEntry) -> str | None:
     return None
 
 
+def rival_problem(params: Params, name: str) -> str | None:
+    """A sentence where a rival's model or its files of predictions are not there."""
+    entry = params.active.rivals[name]
+    if Path(entry.folder).is_dir():
+        return None
+    key = f"suites.{params.suite}.rivals.{name}.{'predictions' if entry.model is None else 'model'}"
+    return f"{key}: {entry.folder}: no such directory (docs/rivals.md)"
+
+
 def is_offline() -> bool:
     """Whether the environment forbids downloads from the hub."""
     values = (os.environ.get(name, "") for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))

@@ -13,6 +13,7 @@ from flmm.pipeline.steps import Graph
 RECORD = "key.json"
 # What `evaluate` writes, by how a benchmark's words come about.
 _MASKS = ("predictions.parquet",)
+_LOOKED = ("thoughts.parquet", "looks.parquet")
 _EVALUATED = {"asked": ("answers.parquet", "facts.json"), "described": ("descriptions.parquet", *_MASKS)}
 
 
@@ -48,6 +49,8 @@ def record(graph: Graph, step: Step) -> Path:
             return paths.extract_pointer(params, step.backbone, step.item)
         case "train" | "import":
             return paths.results(params, step.backbone, "train") / RECORD
+        case "rival":
+            return paths.rival(params, step.item) / RECORD
         case "report":
             return paths.reports() / RECORD
         case "track":
@@ -91,11 +94,9 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             entry = benchmark(step.item)
             found = _EVALUATED.get(entry.words, _MASKS)
             if entry.ways and params.evaluate.thoughts.questions != 0:
-                found += (
-                    ("thoughts.parquet",) if entry.words == "asked" else ("thoughts.parquet", "looks.parquet")
-                )
+                found += ("thoughts.parquet",) if entry.words == "asked" else _LOOKED
             return [folder / name for name in found]
-        case "count":
+        case "count" | "rival":
             return [folder / "metrics.json"]
         case "overlays":
             return [folder / "overlays.json"]

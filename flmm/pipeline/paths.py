@@ -102,6 +102,11 @@ def overlays(params: Params, backbone: str, benchmark: str) -> Path:
     return results(params, backbone, "overlays") / benchmark
 
 
+def rival(params: Params, name: str) -> Path:
+    """Folder of one fine-tuned LMM's records, and of its predictions where it made them here."""
+    return Path("results") / params.suite / "rival" / name
+
+
 def reports() -> Path:
     """Folder of the report."""
     return Path("reports")

@@ -98,6 +98,14 @@ def _overlays(graph: Graph, step: Step) -> list[Step]:
     return [Step("evaluate", step.backbone, step.item), *_pictures(graph, graph.parts_of(step.item))]
 
 
+def _rival(graph: Graph, step: Step) -> list[Step]:
+    parts = graph.rival_parts(step.item)
+    prepared = [Step("prepare", item=part) for part in parts]
+    if graph.params.active.rivals[step.item].model is None:
+        return prepared
+    return [*prepared, *_pictures(graph, parts), *graph.segmenter_source()]
+
+
 def _report(graph: Graph, step: Step) -> list[Step]:
     prepared = [Step("prepare", item=part) for part in graph.parts]
     each = [
@@ -111,7 +119,7 @@ def _report(graph: Graph, step: Step) -> list[Step]:
             *graph.drawn(name),
         )
     ]
-    return [*prepared, *each]
+    return [*prepared, *each, *graph.rivals]
 
 
 def _track(graph: Graph, step: Step) -> list[Step]:
@@ -146,6 +154,7 @@ READS: dict[str, Callable[[Graph, Step], list[Step]]] = {
     "evaluate": _evaluate,
     "count": _count,
     "overlays": _overlays,
+    "rival": _rival,
     "report": _report,
     "track": _track,
 }

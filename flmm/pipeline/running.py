@@ -57,6 +57,7 @@ def command(step: Step) -> str:
         "prepare": "part",
         "extract": "part",
         "embed": "archive",
+        "rival": "rival",
     }
     words = ["flmm", step.name]
     words += ["--backbone", step.backbone] if step.backbone else []

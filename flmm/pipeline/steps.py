@@ -170,7 +170,7 @@ class Graph:
             found += [self.head(name), *self.selection(name), *self.keywords(name)]
             found += [Step("evaluate", name, item) for item in self.benchmarks]
             found += [Step("count", name), *self.drawn(name)]
-        return [*found, REPORT, TRACK]
+        return [*found, *self.rivals, REPORT, TRACK]
 
     @cached_property
     def _asked(self) -> frozenset[Step]:
@@ -216,6 +216,26 @@ class Graph:
             for name, entry in self.benchmarks.items()
             if entry.words != "asked"
         ]
+
+    @cached_property
+    def rivals(self) -> list[Step]:
+        """The rivals of the backbones that run, of those that have a part to be evaluated on."""
+        return [
+            Step("rival", item=name)
+            for name, entry in self.params.active.rivals.items()
+            if entry.frozen in self.params.backbones and self.rival_parts(name)
+        ]
+
+    def rival_parts(self, name: str) -> list[str]:
+        """The parts that a rival is evaluated on.
+
+        Raises:
+            InputError: its entry names a part that the suite lacks.
+        """
+        wanted = self.params.active.rivals[name].parts
+        for part in wanted:
+            self.place(part)
+        return [part for each in self.benchmarks for part in self.parts_of(each) if part in wanted]
 
     def reads(self, step: Step) -> list[Step]:
         """The steps whose files a step reads.

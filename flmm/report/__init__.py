@@ -5,6 +5,7 @@ from pathlib import Path
 from flmm.files import write_json, write_text
 from flmm.params import Params
 from flmm.pipeline import paths
+from flmm.report import rivals
 from flmm.report.charts import read_curves
 from flmm.report.export import FOLDER, write_tables
 from flmm.report.headline import curves_csv, headline, headline_csv
@@ -23,8 +24,9 @@ def build(params: Params, *, out: Path) -> None:
         InputError: a result file is there but is not what its step writes.
     """
     records, missing = gather(params)
-    found = tables(params, records)
-    page = render(params, records, missing, found)
+    fine_tuned, absent = rivals.gather(params)
+    found = tables(params, records, fine_tuned)
+    page = render(params, records, [*missing, *absent], found)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
     write_json(out / "headline.json", headline(records))
     write_text(out / "headline.csv", headline_csv(records))

@@ -15,6 +15,7 @@ from flmm.report.export import FOLDER
 from flmm.report.gallery import KINDS, gallery
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
+from flmm.report.rivals import rivals
 from flmm.report.tabulate import Table
 from flmm.report.ways import way_tables
 
@@ -23,12 +24,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of results: the comparison, masks by protocol, answers, second looks, chosen words, every record."""
+    """The tables of results: the comparison, masks by protocol, answers, second looks, fine-tuned LMMs, words, every record."""
 
     overview: Table | None
     masks: list[Table]
     answers: Table | None
     ways: list[Table]
+    rivals: Table | None
     words: Words | None
     full: list[Table]
 
@@ -36,12 +38,12 @@ class Tables:
     def all(self) -> list[Table]:
         """All of them, in the page's order."""
         words = self.words.table if self.words else None
-        found = (self.overview, *self.masks, self.answers, *self.ways, words, *self.full)
+        found = (self.overview, *self.masks, self.answers, *self.ways, self.rivals, words, *self.full)
         return [each for each in found if each is not None]
 
 
-def tables(params: Params, records: list[Record]) -> Tables:
-    """The tables of results of the params' backbones."""
+def tables(params: Params, records: list[Record], fine_tuned: dict[str, list[Record]]) -> Tables:
+    """The tables of results of the params' backbones, and of the ``fine_tuned`` LMMs by name."""
     masks = [
         tabulate.comparison(records, name, params.backbones, params.suite)
         for name in labels.protocols(records)
@@ -51,6 +53,7 @@ def tables(params: Params, records: list[Record]) -> Tables:
         [table for table in masks if table is not None],
         tabulate.answers(records, params.backbones),
         way_tables(params, records),
+        rivals(params, records, fine_tuned),
         keywords(params),
         tabulate.full(record for record in records if not labels.is_way(record)),
     )

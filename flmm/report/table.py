@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flmm.evaluation.records import Record, read_records
-from flmm.report import labels
+from flmm.params import Params
+from flmm.pipeline import paths
+from flmm.report import labels, rivals
 
 
 def print_table(metrics_path: Path, console: Console | None = None) -> None:
@@ -25,6 +27,25 @@ def print_table(metrics_path: Path, console: Console | None = None) -> None:
         return
     for protocol in labels.protocols(records):
         console.print(_table(protocol, [r for r in records if r.protocol == protocol]))
+
+
+def print_rivals(params: Params, console: Console | None = None) -> None:
+    """Print what fine-tuning costs, from the rivals' records and ``reports/metrics.json``; nothing without a rival."""
+    found, _ = rivals.gather(params)
+    shown = rivals.rivals(params, read_records(paths.reports() / "metrics.json"), found)
+    if shown is None:
+        return
+    table = Table(
+        title=shown.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    table.add_column("LMM", no_wrap=True)
+    for name in shown.columns:
+        table.add_column(name, justify="right", overflow="fold")
+    for group in shown.groups:
+        for row in group:
+            table.add_row(*row.headings, *(each.text for each in row.cells))
+        table.add_section()
+    (console or Console()).print(table)
 
 
 def _table(protocol: str, records: Sequence[Record]) -> Table:

@@ -12,6 +12,7 @@ from flmm.params import Params
 from flmm.tracking import contents
 from flmm.tracking.contents import Content, Results
 from flmm.tracking.models import register
+from flmm.tracking.rivals import runs as fine_tuned
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.uri import is_the_project_s, tracking_uri
 
@@ -19,7 +20,8 @@ BATCH = 1000  # metrics that MLflow takes at once
 PARAM_BATCH = 100
 # What MLflow shows above the runs.
 NOTE = """One run per backbone, with a run of each step below it. `headline/…` are the numbers to compare; every metric,
-with its interval, is on the run `evaluate`. Runs of other parameters stay, tagged `current = false`.
+with its interval, is on the run `evaluate`. LMMs that were fine-tuned for masks have a run each, with the tag `rival`;
+`frozen` says which backbone they are compared with. Runs of other parameters stay, tagged `current = false`.
 
 To compare backbones: search `tags.step = 'pipeline' and tags.current = 'true'`, tick the runs, *Compare*. The report
 page, its tables and the overlays are among each run's artifacts; its head is the registered model of the same name.
@@ -27,7 +29,7 @@ page, its tables and the overlays are among each run's artifacts; its head is th
 
 
 def track(params: Params, *, reports: Path) -> None:
-    """Write one parent run per backbone with one child per step, and ``tracking.json`` with their ids.
+    """Write one parent run per backbone with one child per step, one run per rival, and ``tracking.json`` with the ids.
 
     Runs of other configurations of the suite stay, tagged ``current=false``; so are those of an experiment that DVC
     runs in a copy of the project.
@@ -40,8 +42,12 @@ def track(params: Params, *, reports: Path) -> None:
     results = {backbone: Results(params, backbone) for backbone in params.backbones}
     try:
         runs = {backbone: _backbone(store, each, reports) for backbone, each in results.items()}
+        rivals = {
+            name: _write(store, key, name, {**tags, "current": _current()}, content)
+            for key, name, tags, content in fine_tuned(params)
+        }
         store.client.set_experiment_tag(store.experiment, "mlflow.note.content", NOTE)
-        ids = {run for entry in runs.values() for run in entry.values()}
+        ids = {run for entry in runs.values() for run in entry.values()} | set(rivals.values())
         for run in store.current(params.suite):
             if is_the_project_s() and run.info.run_id not in ids:
                 store.client.set_tag(run.info.run_id, "current", "false")
@@ -52,7 +58,13 @@ def track(params: Params, *, reports: Path) -> None:
             f"MLflow at {tracking_uri()} failed ({error}); the result files are complete, run `flmm track` again"
         ) from error
     pipelines = {backbone: each.identity for backbone, each in results.items()}
-    record = {"uri": tracking_uri(), "experiment": store.experiment, "pipelines": pipelines, "runs": runs}
+    record = {
+        "uri": tracking_uri(),
+        "experiment": store.experiment,
+        "pipelines": pipelines,
+        "runs": runs,
+        "rivals": rivals,
+    }
     write_json(reports / "tracking.json", record)
 
 
@@ -85,8 +97,14 @@ def identity(results: Results, step: str) -> tuple[str, str, dict[str, str]]:
 
 
 def write(store: Store, results: Results, step: str, content: Content, *, parent: str | None) -> str:
-    """Make or complete one run and return its id; a run that already holds this content is only tagged."""
-    key, name, tags = identity(results, step)
+    """Make or complete one run of a backbone and return its id."""
+    return _write(store, *identity(results, step), content, parent=parent)
+
+
+def _write(
+    store: Store, key: str, name: str, tags: dict[str, str], content: Content, *, parent: str | None = None
+) -> str:
+    """Make or complete a run and return its id; a run that already holds this content is only tagged."""
     run = store.ensure(key, name, tags, parent)
     digest = content.digest()
     if run.data.tags.get("content") == digest:

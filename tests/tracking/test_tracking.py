@@ -49,6 +49,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -
         monkeypatch.delenv(name, raising=False)
     raw = yaml.safe_load(PARAMS.read_text())
     raw["backbones"] = [BACKBONE]
+    raw["suites"]["shapes"]["rivals"] = {}  # tests/tracking/test_rivals.py
     raw["suites"]["shapes"]["segmenter"]["checkpoint"] = str(PARAMS.parent / "flmm/shapes/models/shapes-sam")
     for entry in raw["suites"]["shapes"]["sources"].values():
         entry["sha256"] = "a" * 64  # so that every key is known, and nothing has to be there

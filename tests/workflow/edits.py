@@ -16,6 +16,7 @@ FROM_EVALUATE = {"evaluate", *DRAWN}
 FROM_TRAIN = {"train", *FROM_EVALUATE}
 FROM_EXTRACT = {"extract", "select", *FROM_TRAIN}
 FROM_KEYWORDS = {"keywords", "report", "track"}
+RIVAL = {"rival", "report", "track"}
 FROM_MODEL = {"keywords", *FROM_EXTRACT}  # also what reads narratives without the attention
 NOTHING: set[str] = set()
 
@@ -84,8 +85,8 @@ def with_viscot(project: Project) -> None:
     project.set("evaluate", "benchmarks", value=[*project.params()["evaluate"]["benchmarks"], "viscot"])
 
 
-FROM_GENERATE = {"generate", "download", "digest", "prepare", "embed", *FROM_MODEL}
-FROM_QUESTIONS = {"prepare", "evaluate", *TELL}
+FROM_GENERATE = {"generate", "download", "digest", "prepare", "embed", "rival", *FROM_MODEL}
+FROM_QUESTIONS = {"prepare", "evaluate", "rival", *TELL}
 SHAPES = ("suites", "shapes")
 CODE = "\nANOTHER = 1"
 EDITS = [
@@ -113,19 +114,20 @@ EDITS = [
     Edit("leaking photographs", value("prepare", "exclude_evaluation_images", to=False),
          {"prepare", "embed", *FROM_MODEL}, {"prepare": 2, "extract": 2}),
     Edit("a photograph less", value("prepare", "exclude", to=["val2017/000000000001.jpg"]),
-         {"prepare", "embed", *FROM_MODEL}, {}),
+         {"prepare", "embed", "rival", *FROM_MODEL}, {}),
     Edit("storage of maps", value("extract", "attention", to="float16"), FROM_EXTRACT, {"extract": 6}),
     Edit("kept heads", value("extract", "heads", to=4), {"pilot", *FROM_EXTRACT}, {"pilot": 1, "extract": 6}),
     Edit("draws", value(*SHAPES, "extract", "train_draws", to=1), FROM_EXTRACT, {"extract": 2}),
     Edit("precision of SAM", value("embed", "dtype", to="bfloat16"), {"embed", *FROM_TRAIN}, {"evaluate": 4}),
     Edit("learning rate", value(*SHAPES, "train", "lr", to=0.5), FROM_TRAIN, {"evaluate": 4}),
-    Edit("threads", value(*SHAPES, "train", "threads", to=2), {"select", *FROM_TRAIN}, {}),
+    Edit("threads", value(*SHAPES, "train", "threads", to=2), {"select", "rival", *FROM_TRAIN}, {}),
     Edit("weight decay", value("train", "weight_decay", to=0.5), FROM_TRAIN, {}),
     Edit("U-Net", value(*SHAPES, "train", "head", "base_channels", to=8), FROM_TRAIN, {}),
     Edit("localization heads", value("select", "heads", to=2), {"select", *FROM_EVALUATE}, {"evaluate": 3}),
     Edit("narratives", value(*SHAPES, "keywords", "narratives", to=5), FROM_KEYWORDS, {"keywords": 1}),
     Edit("threshold of keywords", value("keywords", "threshold", to=0.5), FROM_KEYWORDS, {}),
-    Edit("longest answer", value("evaluate", "max_new_tokens", to=5), FROM_EVALUATE, {"evaluate": 2, "overlays": 1}),
+    Edit("longest answer", value("evaluate", "max_new_tokens", to=5), {"rival", *FROM_EVALUATE},
+         {"evaluate": 2, "overlays": 1}),
     Edit("questions that get a second look", value("evaluate", "thoughts", "questions", to=5), {"evaluate", *TELL},
          {"evaluate": 1}),
     Edit("protocols", value("evaluate", "protocols", to=["standard"]), FROM_EVALUATE, {"evaluate": 2, "overlays": 2}),
@@ -143,11 +145,11 @@ EDITS = [
     Edit("code that moves values", line("flmm/params.py", CODE), NOTHING, {}),
     Edit("the CLI", line("flmm/cli/steps.py", CODE), NOTHING, {}),
     Edit("code of a reader", line("flmm/data/pope.py", CODE), FROM_QUESTIONS, {"prepare": 3, "evaluate": 1}),
-    Edit("code of the family", line("flmm/backbones/llava.py", CODE), FROM_MODEL, {"extract": 6}),
-    Edit("code of the tap", line("flmm/backbones/tap.py", CODE), FROM_MODEL, {"extract": 6}),
+    Edit("code of the family", line("flmm/backbones/llava.py", CODE), {"rival", *FROM_MODEL}, {"extract": 6}),
+    Edit("code of the tap", line("flmm/backbones/tap.py", CODE), {"rival", *FROM_MODEL}, {"extract": 6}),
     Edit("code of the trainer", line("flmm/training/trainer.py", CODE), FROM_TRAIN, {}),
     Edit("code of the keyword selector", line("flmm/keywords.py", CODE), FROM_KEYWORDS, {}),
-    Edit("code of a metric", line("flmm/benchmarks/metrics.py", CODE), TELL, {}),
+    Edit("code of a metric", line("flmm/benchmarks/metrics.py", CODE), {"rival", *TELL}, {}),
     Edit("code of a benchmark's counting", line("flmm/benchmarks/png.py", CODE), TELL, {}),
     Edit("code that counts second looks", line("flmm/evaluation/count_ways.py", CODE), TELL, {}),
     Edit("code of the pictures", line("flmm/evaluation/overlays.py", CODE), {"overlays", "report", "track"}, {}),
@@ -165,6 +167,9 @@ EDITS = [
     Edit("predictions", gone("results/**/evaluate/res/predictions.parquet"), {"evaluate"}, {"evaluate": 1}),
     Edit("the page", gone("reports/index.html"), {"report"}, {}),
     Edit("a note beside a model's weights", new("flmm/shapes/models/shapes-llava/notes.txt", "x"), FROM_MODEL, {}),
+    Edit("a rival's weights", new("flmm/shapes/rivals/shapes-llava-seg/notes.txt", "x"), RIVAL, {"rival": 1}),
+    Edit("code of the rivals", line("flmm/rivals/predict.py", CODE), RIVAL, {"rival": 1}),
+    Edit("a rival less", value(*SHAPES, "rivals", to={}), {"report", "track"}, {}),
     Edit("the code of conversations", line("flmm/backbones/dialogue.py", "TURNS = 3"), NOTHING, {}),
     Edit("a model's card", line("flmm/shapes/models/shapes-llava/README.md", "hm"), NOTHING, {}),
     Edit("another model", new("flmm/shapes/models/shapes-llava-next/notes.txt", "x"), NOTHING, {}),

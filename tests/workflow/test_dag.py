@@ -6,7 +6,7 @@ from tests.workflow.conftest import Project
 
 RULES = {
     "generate", "download", "digest", "prepare", "extract", "embed", "train", "select", "keywords", "evaluate", "count",
-    "overlays", "report", "track",
+    "overlays", "rival", "report", "track",
 }  # fmt: skip
 
 

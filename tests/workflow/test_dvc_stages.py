@@ -61,6 +61,7 @@ def test_a_key_changes_with_its_params_and_with_nothing_else() -> None:
         "extract",
         "keywords",
         "evaluate",
+        "rival",
     }
     assert changed(params, with_values(params, "keywords", threshold=0.5)) == {"keywords"}
     assert changed(params, with_values(params, "evaluate", description_tokens=9)) == {"evaluate"}

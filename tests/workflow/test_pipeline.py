@@ -15,7 +15,7 @@ from tests.workflow.conftest import Project
 pytestmark = pytest.mark.pipeline
 
 HEAD = "results/shapes/shapes-llava/train/head.safetensors"
-STEPS = {"prepare", "extract", "embed", "train", "keywords", "evaluate", "pipeline"}
+STEPS = {"prepare", "extract", "embed", "train", "keywords", "evaluate", "rival", "pipeline"}
 
 
 def digests(project: Project) -> dict[str, bytes]:

@@ -41,6 +41,7 @@ VALUES = [
     (("evaluate", "benchmarks"), (BENCHMARKS, ["res"], ["pope", "mmbench"], ["png", "viscot"])),
     (("overlays", "pictures"), (2, 16)),
     (("report", "title"), ("a", "b")),
+    (("suites", "shapes", "rivals"), (PARAMS["suites"]["shapes"]["rivals"], {})),
     (("backbones",), (["shapes-llava"], ["shapes-llava", "shapes-llava-next"])),
 ]
 REMOTE = "http://localhost/{}"

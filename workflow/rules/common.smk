@@ -86,6 +86,7 @@ wildcard_constraints:
     part=names(GRAPH.parts),
     archive=names(GRAPH.archives),
     benchmark=names(GRAPH.benchmarks),
+    rival=names(P.active.rivals),
 
 
 def reads(step):
@@ -93,7 +94,9 @@ def reads(step):
 
     def files(wildcards):
         given = dict(wildcards)
-        item = next((given[name] for name in ("source", "part", "archive", "benchmark") if name in given), "")
+        item = next(
+            (given[name] for name in ("source", "part", "archive", "benchmark", "rival") if name in given), ""
+        )
         return state().inputs(Step(step, given.get("backbone", ""), item))
 
     return files

@@ -1,4 +1,5 @@
 # evaluate: predictions or answers, one job per backbone and benchmark · count: metrics from them · overlays: pictures
+# · rival: LMMs that were fine-tuned for masks
 
 
 rule evaluate:
@@ -38,3 +39,19 @@ rule overlays:
         "logs/{suite}/{backbone}/overlays/{benchmark}.log",
     shell:
         "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} > {log} 2>&1"
+
+
+rule rival:
+    input:
+        reads("rival"),
+    output:
+        # Its predictions, where it makes them here, lie beside them.
+        "results/{suite}/rival/{rival}/key.json",
+        "results/{suite}/rival/{rival}/metrics.json",
+    log:
+        "logs/{suite}/rival/{rival}.log",
+    threads: P.train.threads
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm rival --rival {wildcards.rival:q} > {log} 2>&1"
