@@ -9,6 +9,8 @@ rule evaluate:
         "results/{suite}/{backbone}/evaluate/{benchmark}/key.json",
     log:
         "logs/{suite}/{backbone}/evaluate/{benchmark}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/evaluate/{benchmark}.tsv"
     threads: P.train.threads
     resources:
         gpu=GPU,
@@ -24,6 +26,8 @@ rule count:
         "results/{suite}/{backbone}/count/metrics.json",
     log:
         "logs/{suite}/{backbone}/count.log",
+    benchmark:
+        "logs/{suite}/{backbone}/count.tsv"
     shell:
         "flmm count --backbone {wildcards.backbone:q} > {log} 2>&1"
 
@@ -36,5 +40,7 @@ rule overlays:
         "results/{suite}/{backbone}/overlays/{benchmark}/overlays.json",
     log:
         "logs/{suite}/{backbone}/overlays/{benchmark}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/overlays/{benchmark}.tsv"
     shell:
         "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} > {log} 2>&1"
