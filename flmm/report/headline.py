@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from flmm.benchmarks import Metric, of_dataset
+from flmm.benchmarks import of_dataset
 from flmm.evaluation.records import Record
 from flmm.report import labels
 from flmm.report.overview import headline_records
@@ -36,15 +36,16 @@ def headline_csv(records: Iterable[Record]) -> str:
     """The same as rows for bars: what it is of, and percent."""
     rows: list[list[str | float]] = []
     for record in mains(records):
-        unit = _metric(record).unit
         name = f"{labels.benchmark_label(record.benchmark)} {record.split}, {record.backbone}"
-        rows.append([name, round(record.value if unit == "percent" else 100 * record.value, DIGITS)])
+        rows.append([name, round(to_percent(record) * record.value, DIGITS)])
     return _csv(["result", "percent"], rows)
 
 
-def _metric(record: Record) -> Metric:
+def to_percent(record: Record) -> int:
+    """By what a headline and its interval are multiplied to be percent: 1 for masks, 100 for answers."""
     metrics = labels.benchmark_of(record.benchmark).metrics
-    return next(each for each in metrics if each.name == record.metric)
+    unit = next(each.unit for each in metrics if each.name == record.metric)
+    return 1 if unit == "percent" else 100
 
 
 def curves_csv(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> str:

@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of results: the comparison, masks by protocol, answers, second looks, fine-tuned LMMs, words, every record."""
+    """The tables of results: comparison, masks by protocol, answers, second looks, fine-tuned LMMs, words, records."""
 
     overview: Table | None
     masks: list[Table]

@@ -9,7 +9,8 @@ from mlflow.entities import Metric
 
 from flmm.errors import StepError
 from flmm.params import Params
-from flmm.tracking.contents import Results, step_metrics
+from flmm.tracking.metrics import step_metrics
+from flmm.tracking.results import Results
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.track import identity
 

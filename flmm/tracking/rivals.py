@@ -9,7 +9,8 @@ from flmm.pipeline import content, paths
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
-from flmm.tracking.contents import DIGEST, Content, Data, metric_names
+from flmm.tracking.contents import DIGEST, Content, Data
+from flmm.tracking.names import metric_names
 
 Tags = dict[str, str]
 

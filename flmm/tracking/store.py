@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,15 +64,26 @@ class Store:
         found = self.client.search_runs([self.experiment], f"tags.run_key = '{key}'", max_results=1)
         return found[0] if found else None
 
-    def ensure(self, key: str, name: str, tags: dict[str, str], parent: str | None = None) -> Run:
-        """The run of this key, made where it is not there yet; ``parent`` is a run id."""
+    def ensure(
+        self,
+        key: str,
+        name: str,
+        tags: dict[str, str],
+        parent: str | None = None,
+        seconds: float | None = None,
+    ) -> Run:
+        """The run of this key, made where it is not there yet; ``parent`` is a run id.
+
+        ``seconds``: how long ago a run that is made now began; None: it begins now.
+        """
         run = self.find(key)
         if run is not None:
             return run
         if parent:
             tags = {**tags, MLFLOW_PARENT_RUN_ID: parent}
         tags = {**tags, "run_key": key, MLFLOW_GIT_COMMIT: _commit_tag(), "mlflow.source.name": "flmm"}
-        return self.client.create_run(self.experiment, tags=tags, run_name=name)
+        begun = None if seconds is None else int(1000 * (time.time() - seconds))
+        return self.client.create_run(self.experiment, begun, tags, name)
 
     def current(self, suite: str) -> Iterator[Run]:
         """Every run of a suite that is tagged as current."""

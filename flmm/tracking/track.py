@@ -5,27 +5,23 @@ import time
 from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from flmm.errors import StepError
 from flmm.files import write_json
 from flmm.params import Params
-from flmm.tracking import contents
-from flmm.tracking.contents import Content, Results
+from flmm.tracking import contents, descriptions
+from flmm.tracking.contents import Content, Data
 from flmm.tracking.models import register
+from flmm.tracking.names import Point
+from flmm.tracking.results import RUNS, Results
 from flmm.tracking.rivals import runs as fine_tuned
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.uri import is_the_project_s, tracking_uri
 
 BATCH = 1000  # metrics that MLflow takes at once
 PARAM_BATCH = 100
-# What MLflow shows above the runs.
-NOTE = """One run per backbone, with a run of each step below it. `headline/…` are the numbers to compare; every metric,
-with its interval, is on the run `evaluate`. LMMs that were fine-tuned for masks have a run each, with the tag `rival`;
-`frozen` says which backbone they are compared with. Runs of other parameters stay, tagged `current = false`.
-
-To compare backbones: search `tags.step = 'pipeline' and tags.current = 'true'`, tick the runs, *Compare*. The report
-page, its tables and the overlays are among each run's artifacts; its head is the registered model of the same name.
-"""
+EARLIER = " (earlier)"  # at the end of a run's name: it is of other parameters than the present ones
 
 
 def track(params: Params, *, reports: Path) -> None:
@@ -46,13 +42,11 @@ def track(params: Params, *, reports: Path) -> None:
             name: _write(store, key, name, {**tags, "current": _current()}, content)
             for key, name, tags, content in fine_tuned(params)
         }
-        store.client.set_experiment_tag(store.experiment, "mlflow.note.content", NOTE)
-        ids = {run for entry in runs.values() for run in entry.values()} | set(rivals.values())
-        for run in store.current(params.suite):
-            if is_the_project_s() and run.info.run_id not in ids:
-                store.client.set_tag(run.info.run_id, "current", "false")
-                if run.info.status == "RUNNING":  # a training that was killed and never went on
-                    store.client.set_terminated(run.info.run_id, "KILLED")
+        if is_the_project_s():
+            note = descriptions.of_experiment(params, store.experiment, runs)
+            store.client.set_experiment_tag(store.experiment, descriptions.TAG, note)
+            present = {run for entry in runs.values() for run in entry.values()} | set(rivals.values())
+            _retire(store, params.suite, present)
     except STORE_ERRORS as error:
         raise StepError(
             f"MLflow at {tracking_uri()} failed ({error}); the result files are complete, run `flmm track` again"
@@ -68,10 +62,22 @@ def track(params: Params, *, reports: Path) -> None:
     write_json(reports / "tracking.json", record)
 
 
+def _retire(store: Store, suite: str, present: set[str]) -> None:
+    """Say of every other run that it is no longer current."""
+    for run in store.current(suite):
+        if run.info.run_id not in present:
+            store.client.set_tag(run.info.run_id, "current", "false")
+            if run.info.status == "RUNNING":  # a training that was killed and never went on
+                store.client.set_terminated(run.info.run_id, "KILLED")
+            store.client.update_run(
+                run.info.run_id, name=f"{run.info.run_name.removesuffix(EARLIER)}{EARLIER}"
+            )
+
+
 def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
     parent = write(store, results, "pipeline", contents.parent(results, reports), parent=None)
     runs = {"pipeline": parent}
-    for step in contents.RUNS:
+    for step in RUNS:
         if step == "keywords" and not results.steps(step):
             continue  # no narrative to fit it on
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
@@ -82,18 +88,17 @@ def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
 
 def identity(results: Results, step: str) -> tuple[str, str, dict[str, str]]:
     """The key, the name and the tags of a run; ``step`` is ``pipeline`` for a backbone's parent run."""
-    pipeline, backbone = results.identity, results.backbone
-    name = backbone if step == "pipeline" else f"{backbone} {step}"
+    pipeline = results.identity
     tags = {
         "suite": results.params.suite,
-        "backbone": backbone,
+        "backbone": results.backbone,
         "step": step,
         "pipeline_key": pipeline,
         "current": _current(),
     }
     if experiment := os.environ.get("DVC_EXP_NAME"):
         tags["dvc_experiment"] = experiment
-    return f"{pipeline}-{step}", name, tags
+    return f"{pipeline}-{step}", results.name(step), tags
 
 
 def write(store: Store, results: Results, step: str, content: Content, *, parent: str | None) -> str:
@@ -104,21 +109,32 @@ def write(store: Store, results: Results, step: str, content: Content, *, parent
 def _write(
     store: Store, key: str, name: str, tags: dict[str, str], content: Content, *, parent: str | None = None
 ) -> str:
-    """Make or complete a run and return its id; a run that already holds this content is only tagged."""
-    run = store.ensure(key, name, tags, parent)
+    """Make or complete one run and return its id; a run that already holds this content is only tagged and named."""
+    run = store.ensure(key, name, tags, parent, content.seconds)
     digest = content.digest()
-    if run.data.tags.get("content") == digest:
-        if is_the_project_s() and run.data.tags.get("current") != "true":
-            store.client.set_tag(run.info.run_id, "current", "true")
-        return str(run.info.run_id)
-    if not _extends(store, run, content):
-        # The same configuration gave other numbers (a GPU need not repeat itself): the old run is no longer true.
-        store.client.delete_run(run.info.run_id)
-        run = store.ensure(key, name, tags, parent)
-    _fill(store, run, content)
-    store.client.log_batch(run.info.run_id, tags=[RunTag("content", digest), RunTag("current", _current())])
-    store.client.set_terminated(run.info.run_id, "FINISHED")
+    complete = run.data.tags.get("content") == digest
+    if not complete:
+        if not _extends(store, run, content):
+            # The same configuration gave other numbers (a GPU need not repeat itself): the old run is no longer true.
+            store.client.delete_run(run.info.run_id)
+            run = store.ensure(key, name, tags, parent, content.seconds)
+        _fill(store, run, content)
+        told = {"content": digest, "current": _current(), descriptions.TAG: content.note}
+        store.client.log_batch(run.info.run_id, tags=[RunTag(*tag) for tag in told.items()])
+    elif is_the_project_s() and run.data.tags.get("current") != "true":
+        store.client.set_tag(run.info.run_id, "current", "true")
+    if not complete or run.info.status != "FINISHED":  # a server may have died between the two
+        store.client.set_terminated(run.info.run_id, "FINISHED", _end(run, content))
+    if parent and run.data.tags.get(MLFLOW_PARENT_RUN_ID) != parent:  # the one that it had was replaced
+        store.client.set_tag(run.info.run_id, MLFLOW_PARENT_RUN_ID, parent)
+    if is_the_project_s() and run.info.run_name != name:
+        store.client.update_run(run.info.run_id, name=name)
     return str(run.info.run_id)
+
+
+def _end(run: Run, content: Content) -> int | None:
+    """When the step ended, in milliseconds; None, which is now, where nothing has recorded how long it took."""
+    return None if content.seconds is None else int(run.info.start_time + 1000 * content.seconds)
 
 
 def _current() -> str:
@@ -134,7 +150,7 @@ def _extends(store: Store, run: Run, content: Content) -> bool:
     )
 
 
-def _histories(store: Store, run: Run) -> dict[str, set[contents.Point]]:
+def _histories(store: Store, run: Run) -> dict[str, set[Point]]:
     return {
         name: {(point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, name)}
         for name in run.data.metrics
@@ -163,7 +179,7 @@ def _fill(store: Store, run: Run, content: Content) -> None:
             store.client.log_artifact(run_id, str(path))
 
 
-def _dataset(entry: contents.Data) -> DatasetInput:
+def _dataset(entry: Data) -> DatasetInput:
     kind = "http" if entry.source.startswith("http") else "local"
     dataset = Dataset(entry.name, entry.digest, kind, f'{{"uri": "{entry.source}"}}')
     return DatasetInput(dataset, [InputTag("mlflow.data.context", entry.context)])

@@ -17,12 +17,14 @@ from mlflow.utils.validation import _validate_metric_name
 
 from flmm.errors import StepError
 from flmm.files import write_json, write_text
+from flmm.heads.names import ATTACHED
 from flmm.params import Params, parse_params
 from flmm.pipeline import paths
 from flmm.pipeline.steps import Graph
-from flmm.tracking import contents
-from flmm.tracking.contents import Content, Data, Results
+from flmm.tracking.contents import Content, Data
 from flmm.tracking.live import LiveCurves
+from flmm.tracking.names import metric_names
+from flmm.tracking.results import RUNS, Results
 from flmm.tracking.store import Store
 from flmm.tracking.track import track, write
 
@@ -120,17 +122,21 @@ def test_the_parent_holds_what_backbones_are_compared_by(params: Params) -> None
     records = [
         _record("refcoco", "unet+sam", "cIoU", 80.0),
         _record("refcoco", "unet", "cIoU", 70.0),
-        _record("pope", "none", "accuracy", 0.9),
+        _record("pope", ATTACHED, "accuracy", 0.9) | {"split": "random", "protocol": "upstream"},
     ]
     write_json(paths.metrics(params, BACKBONE), records)
     track(params, reports=Path("reports"))
     (run,) = [run for run in _runs() if run.data.tags["step"] == "pipeline"]
-    assert run.data.metrics == {"headline/RefCOCO val cIoU": 80.0}
+    assert run.data.metrics == {"headline/RefCOCO val cIoU": 80.0, "headline/POPE random accuracy": 90.0}
     assert run.data.params["model"] == params.catalogue[BACKBONE].model
     assert run.data.params["family"] == "llava"
     client = Store.connect().client
     assert "overlays" in {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert "headline/" in client.get_experiment_by_name("f-lmm").tags["mlflow.note.content"]
+    assert "| RefCOCO val cIoU | 80.0 | 72.0 to 88.0 | 20 |" in run.data.tags["mlflow.note.content"]
+    experiment = client.get_experiment_by_name("f-lmm")
+    note = experiment.tags["mlflow.note.content"]
+    assert f"[{BACKBONE}](#/experiments/{experiment.experiment_id}/runs/{run.info.run_id})" in note
+    assert "| POPE random accuracy | 90.0 |" in note
 
 
 def _scores(run: Run) -> dict[str, float]:
@@ -154,7 +160,7 @@ def _history(step: str, metric: str) -> list[tuple[int, float]]:
 def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params) -> None:
     track(params, reports=Path("reports"))
     runs = {run.data.tags["step"]: run for run in _runs()}
-    assert set(runs) == {"pipeline", *contents.RUNS}
+    assert set(runs) == {"pipeline", *RUNS}
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     parent = runs.pop("pipeline").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
@@ -222,7 +228,7 @@ def test_a_category_may_have_any_name(params: Params) -> None:
 @given(st.lists(st.text(max_size=300), unique=True, max_size=8))
 def test_every_category_becomes_a_name_of_its_own_that_mlflow_takes(categories: list[str]) -> None:
     places = [f"mmbench/dev/upstream/none/circular_accuracy/{category}" for category in categories]
-    names = contents.metric_names(places)
+    names = metric_names(places)
     assert len(set(names)) == len(places)
     for name in names:
         _validate_metric_name(name)
@@ -232,7 +238,7 @@ def test_every_category_becomes_a_name_of_its_own_that_mlflow_takes(categories: 
 @given(st.text(alphabet="abcAB12 ._-", min_size=1, max_size=30).filter(lambda text: text.strip(" .")))
 def test_a_harmless_category_keeps_its_name(category: str) -> None:
     place = f"mmbench/dev/upstream/none/circular_accuracy/{category.strip(' .')}"
-    assert contents.metric_names([place, "x+y"]) == [place, "x_y"]
+    assert metric_names([place, "x+y"]) == [place, "x_y"]
 
 
 def test_tracking_again_changes_nothing(params: Params) -> None:
@@ -256,6 +262,35 @@ def test_other_params_make_new_runs_and_the_old_ones_are_no_longer_current(param
     assert {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"} == first
 
 
+def test_a_name_says_which_head_a_run_is_of_and_whether_it_is_an_earlier_one(params: Params) -> None:
+    def names() -> set[str]:
+        return {run.info.run_name for run in _runs() if run.data.tags["step"] == "pipeline"}
+
+    track(params, reports=Path("reports"))
+    (first,) = names()
+    assert first.startswith(f"{BACKBONE}, trained head ")
+    other = params.model_copy(update={"train": params.train.model_copy(update={"lr": 0.5})})
+    track(other, reports=Path("reports"))
+    (second,) = names() - {f"{first} (earlier)"}
+    track(params, reports=Path("reports"))
+    assert names() == {first, f"{second} (earlier)"}
+
+
+def test_a_run_whose_server_died_at_its_end_is_finished_later(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    client = Store.connect().client
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "train"]
+    client.update_run(run.info.run_id, status="RUNNING")
+    track(params, reports=Path("reports"))
+    assert client.get_run(run.info.run_id).info.status == "FINISHED"
+
+
+def test_a_training_lasts_as_long_as_it_did(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "train"]
+    assert run.info.end_time - run.info.start_time == pytest.approx(1500, abs=2)
+
+
 def test_another_benchmark_completes_the_runs_that_are_there(params: Params) -> None:
     listed = params.evaluate.benchmarks
     fewer = params.evaluate.model_copy(update={"benchmarks": listed[:-1]})
@@ -271,6 +306,15 @@ def test_other_numbers_of_the_same_configuration_replace_its_run(params: Params)
     track(params, reports=Path("reports"))
     assert _history("train", "loss") == [(record["step"], record["loss"] * 2) for record in CURVES]
     assert sum(run.data.tags["step"] == "train" for run in _runs()) == 1
+
+
+def test_the_runs_of_a_parent_that_was_replaced_follow_it(params: Params) -> None:
+    for value in (80.0, 90.0):
+        write_json(paths.metrics(params, BACKBONE), [_record("refcoco", "unet+sam", "cIoU", value)])
+        track(params, reports=Path("reports"))
+    runs = {run.data.tags["step"]: run for run in _runs()}
+    parent = runs.pop("pipeline").info.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
 
 
 def test_live_curves_are_completed_without_duplicates(params: Params) -> None:

@@ -14,6 +14,8 @@ if P.active.generate:
             outputs(GRAPH, GENERATE),
         log:
             f"logs/{P.suite}/generate.log",
+        benchmark:
+            f"logs/{P.suite}/generate.tsv"
         shell:
             "flmm generate > {log} 2>&1"
 
@@ -27,6 +29,8 @@ rule download:
         "data/raw/{suite}/{source}",
     log:
         "logs/{suite}/download/{source}.log",
+    benchmark:
+        "logs/{suite}/download/{source}.tsv"
     shell:
         "flmm download --source {wildcards.source:q} > {log} 2>&1"
 
@@ -39,6 +43,8 @@ rule digest:
         "results/{suite}/download/{source}.json",
     log:
         "logs/{suite}/digest/{source}.log",
+    benchmark:
+        "logs/{suite}/digest/{source}.tsv"
     shell:
         "flmm digest --source {wildcards.source:q} > {log} 2>&1"
 
@@ -52,5 +58,7 @@ rule prepare:
         "data/samples/{suite}/{part}.parquet",
     log:
         "logs/{suite}/prepare/{part}.log",
+    benchmark:
+        "logs/{suite}/prepare/{part}.tsv"
     shell:
         "flmm prepare --part {wildcards.part:q} > {log} 2>&1"

@@ -9,6 +9,8 @@ rule embed:
         "results/{suite}/embed/{archive}.json",
     log:
         "logs/{suite}/embed/{archive}.log",
+    benchmark:
+        "logs/{suite}/embed/{archive}.tsv"
     retries: 1
     threads: THREADS
     resources:

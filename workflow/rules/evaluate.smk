@@ -10,6 +10,8 @@ rule evaluate:
         "results/{suite}/{backbone}/evaluate/{benchmark}/key.json",
     log:
         "logs/{suite}/{backbone}/evaluate/{benchmark}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/evaluate/{benchmark}.tsv"
     threads: P.train.threads
     resources:
         gpu=GPU,
@@ -25,6 +27,8 @@ rule count:
         "results/{suite}/{backbone}/count/metrics.json",
     log:
         "logs/{suite}/{backbone}/count.log",
+    benchmark:
+        "logs/{suite}/{backbone}/count.tsv"
     shell:
         "flmm count --backbone {wildcards.backbone:q} > {log} 2>&1"
 
@@ -37,6 +41,8 @@ rule overlays:
         "results/{suite}/{backbone}/overlays/{benchmark}/overlays.json",
     log:
         "logs/{suite}/{backbone}/overlays/{benchmark}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/overlays/{benchmark}.tsv"
     shell:
         "flmm overlays --backbone {wildcards.backbone:q} --benchmark {wildcards.benchmark} > {log} 2>&1"
 

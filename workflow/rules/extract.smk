@@ -25,6 +25,8 @@ rule extract:
         "results/{suite}/{backbone}/extract/{part}.json",
     log:
         "logs/{suite}/{backbone}/extract/{part}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/extract/{part}.tsv"
     retries: 1
     threads: THREADS
     resources:

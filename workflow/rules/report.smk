@@ -18,6 +18,8 @@ rule report:
         "reports/index.html",
     log:
         "logs/report.log",
+    benchmark:
+        "logs/report.tsv"
     shell:
         "flmm report > {log} 2>&1"
 
@@ -30,5 +32,7 @@ rule track:
         "reports/tracking.json",
     log:
         "logs/track.log",
+    benchmark:
+        "logs/track.tsv"
     shell:
         "flmm track > {log} 2>&1"

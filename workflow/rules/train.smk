@@ -13,6 +13,8 @@ rule train:
         "results/{suite}/{backbone}/train/timing.json",
     log:
         "logs/{suite}/{backbone}/train.log",
+    benchmark:
+        "logs/{suite}/{backbone}/train.tsv"
     wildcard_constraints:
         backbone=names(GRAPH.trained),
     # The longest jobs come first: what is left when they are done is short and fills all cores.
@@ -33,6 +35,8 @@ rule import_head:
         "results/{suite}/{backbone}/train/summary.json",
     log:
         "logs/{suite}/{backbone}/import.log",
+    benchmark:
+        "logs/{suite}/{backbone}/import.tsv"
     wildcard_constraints:
         backbone=names(name for name in P.backbones if name not in GRAPH.trained),
     shell:
@@ -47,6 +51,8 @@ rule select:
         "results/{suite}/{backbone}/select/heads.json",
     log:
         "logs/{suite}/{backbone}/select.log",
+    benchmark:
+        "logs/{suite}/{backbone}/select.tsv"
     threads: P.train.threads
     shell:
         "flmm select --backbone {wildcards.backbone:q} > {log} 2>&1"
@@ -61,6 +67,8 @@ rule keywords:
         "results/{suite}/{backbone}/keywords/scores.json",
     log:
         "logs/{suite}/{backbone}/keywords.log",
+    benchmark:
+        "logs/{suite}/{backbone}/keywords.tsv"
     threads: THREADS
     resources:
         gpu=GPU,
