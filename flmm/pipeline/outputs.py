@@ -92,7 +92,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             return [folder / name for name in ("keywords.safetensors", "scores.json")]
         case "evaluate":
             entry = benchmark(step.item)
-            found = _EVALUATED.get(entry.words, _MASKS)
+            found: tuple[str, ...] = _EVALUATED.get(entry.words, _MASKS)
             if entry.ways and params.evaluate.thoughts.questions != 0:
                 found += ("thoughts.parquet",) if entry.words == "asked" else _LOOKED
             return [folder / name for name in found]
