@@ -40,7 +40,7 @@ def print_rivals(params: Params, console: Console | None = None) -> None:
     )
     table.add_column("LMM", no_wrap=True)
     for name in shown.columns:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name.replace(" ", "\n"), justify="right")
     for group in shown.groups:
         for row in group:
             table.add_row(*row.headings, *(each.text for each in row.cells))
