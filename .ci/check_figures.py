@@ -49,8 +49,9 @@ def _check_one(records: list[dict[str, Any]], bounds: dict[str, float]) -> list[
     questions = {"benchmark": "reasonseg", "metric": "gIoU"}
     asked = values(head="unet+sam", **questions)[0]
     answered = asked - values(head="untrained+sam", **questions)[0]
-    boxes = values(head="unet+sam", benchmark="viscot", metric="Pr@0.5")[0]
-    pope = values(benchmark="pope", head="none", metric="accuracy")
+    seen = {"benchmark": "viscot", "split": "shapes", "protocol": "answer-then-ground"}
+    boxes = values(head="unet+sam", **seen, metric="Pr@0.5")[0]
+    pope = values(benchmark="pope", protocol="upstream", head="none", metric="accuracy")
     if len(pope) != 3:
         raise LookupError(f"POPE accuracy of {len(pope)} splits, not 3")
     circular = values(benchmark="mmbench", head="none", metric="circular_accuracy")[0]

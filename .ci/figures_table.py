@@ -12,7 +12,8 @@ PAGE = Path(__file__).parents[1] / "docs/results.md"
 RES = {"benchmark": "refcoco", "split": "val", "protocol": "standard", "metric": "cIoU"}
 PNG = {"benchmark": "png", "protocol": "standard", "metric": "AR"}
 REASON = {"benchmark": "reasonseg", "metric": "gIoU"}
-BOXES = {"benchmark": "viscot", "metric": "Pr@0.5"}
+BOXES = {"benchmark": "viscot", "split": "shapes", "protocol": "answer-then-ground", "metric": "Pr@0.5"}
+WAYS = ("named-object", "whole-question", "plain")
 FAR, ALL = "far below", "all"
 Records = list[dict[str, Any]]
 
@@ -40,6 +41,15 @@ def rows() -> list[tuple[str, str, Any]]:
          lambda r: two(r, "localization", PNG)),
         ("ReasonSeg-style questions, gIoU: localization heads (no training), coarse / with SAM", "",
          lambda r: two(r, "localization", REASON)),
+        ("Visual-CoT `shapes`, exact answers: v1 (named object) / v2 (whole question) / v3 (one look)", "",
+         lambda r: ways(r, WAYS, benchmark="viscot", split="shapes", metric="exact")),
+        ("Visual-CoT `details`, exact answers: v1 / v2 / v3", "",
+         lambda r: ways(r, WAYS, benchmark="viscot", split="details", metric="exact")),
+        ("POPE accuracy on the questions that get a second look: looking first / one look", "",
+         lambda r: ways(r, ("look-first", "plain"), benchmark="pope", metric="accuracy")),
+        ("GCG, refined masks: AP50 / mIoU / mask recall by words", "",
+         lambda r: several(r, ("AP50", "mIoU", "mask_recall_words"))),
+        ("GCG: METEOR (words and stems) / CIDEr", "", lambda r: several(r, ("METEOR", "CIDEr"))),
         ("POPE and MMBench answers that equal the plain LMM's token for token", ALL, equal),
     ]  # fmt: skip
 
@@ -64,9 +74,25 @@ def two(records: Records, head: str, wanted: dict[str, str]) -> str:
     return " / ".join(f"{value:.1f}" for value in values)
 
 
+def ways(records: Records, protocols: tuple[str, ...], **wanted: str) -> str:
+    """A figure of each way of the chain of thought, the mean over its splits."""
+    digits = 3 if wanted["benchmark"] == "pope" else 1
+    values = [mean(one["value"] for one in found(records, protocol=each, **wanted)) for each in protocols]
+    return " / ".join(f"{value:.{digits}f}" for value in values)
+
+
+def several(records: Records, metrics: tuple[str, ...]) -> str:
+    """Figures of the descriptions."""
+    values = [
+        found(records, benchmark="grandf", head="unet+sam", metric=metric)[0]["value"] for metric in metrics
+    ]
+    return " / ".join(f"{value:.1f}" for value in values)
+
+
 def pope(records: Records) -> str:
     """The mean of the splits."""
-    return f"{mean(one['value'] for one in found(records, benchmark='pope', head='none', metric='accuracy')):.3f}"
+    asked = found(records, benchmark="pope", protocol="upstream", head="none", metric="accuracy")
+    return f"{mean(one['value'] for one in asked):.3f}"
 
 
 def equal(records: Records) -> str:
