@@ -32,8 +32,8 @@ def reply(expression: str) -> tuple[str, str]:
 class SegDecoder(nn.Module):
     """`[SEG]`'s hidden states to masks: a projector of two layers, and SAM's mask decoder, both fine-tuned."""
 
-    image_pe: torch.Tensor
-    no_mask: torch.Tensor
+    image_pe: torch.Tensor  # (1, C, E, E)
+    no_mask: torch.Tensor  # (1, C, 1, 1)
 
     def __init__(self, segmenter: SamSegmenter, hidden_width: int) -> None:
         super().__init__()
