@@ -20,7 +20,7 @@ RUNS = {
     "evaluate": ("select", "evaluate", "count", "overlays"),
 }
 # Values of one part or one benchmark, of which a run shows many.
-OF_ONE_ITEM = {"dataset", "split", "refs", "benchmark", "prompt"}
+OF_ONE_ITEM = {"dataset", "split", "refs", "first", "benchmark", "prompt", "ways"}
 
 
 class Results:

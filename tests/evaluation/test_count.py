@@ -113,7 +113,7 @@ print(found, imported, [name for name in ("pyarrow", "PIL", "scipy") if name in 
 
 
 def test_every_benchmark_is_whole() -> None:
-    assert [each.name for each in benchmarks()] == ["res", "png", "reasonseg", "viscot", "pope", "mmbench"]
+    assert [each.name for each in benchmarks()] == ["res", "png", "reasonseg", "viscot", "gcg", "pope", "mmbench"]
     for each in benchmarks():
         assert each.headline.metric in {metric.name for metric in each.metrics}
         assert each.headline.protocol in each.protocols
@@ -122,7 +122,7 @@ def test_every_benchmark_is_whole() -> None:
         assert not set(ways) & set(each.protocols) and len(set(ways)) == len(ways)
         assert not ways or ("plain" in ways and each.count_ways is not None)
         assert {f"{name}_gain" for name in each.gains} <= {metric.name for metric in each.metrics}
-    with pytest.raises(InputError, match=r"unknown benchmark 'vqa'; there are: mmbench, png, pope"):
+    with pytest.raises(InputError, match=r"unknown benchmark 'vqa'; there are: gcg, mmbench, png, pope"):
         benchmark("vqa")
 
 

@@ -128,7 +128,7 @@ def test_whose_counting_applies_has_to_be_known(tmp_path: Path) -> None:
     write_questions(path, QUESTIONS["pope"])
     answers = lines(tmp_path / "a.jsonl", given_answers("pope"))
     refused = RUN.invoke(app, ["score", str(path), str(answers)]).exception
-    assert isinstance(refused, InputError) and "--benchmark (mmbench, png, pope" in str(refused)
+    assert isinstance(refused, InputError) and "--benchmark (" in str(refused) and "mmbench" in str(refused)
     told = RUN.invoke(app, ["score", str(path), str(answers), "--benchmark", "pope"])
     assert told.exit_code == 0 and "somebodys" in told.output
     wrong = RUN.invoke(app, ["score", str(path), str(answers), "--benchmark", "res"]).exception

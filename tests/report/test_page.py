@@ -14,7 +14,7 @@ from flmm.errors import InputError
 from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report.labels import format_value
-from tests.report.conftest import made_up_records
+from tests.report.conftest import made_up_records, write
 
 Tree = Callable[..., Path]
 
@@ -123,6 +123,8 @@ def test_a_head_from_elsewhere_has_an_origin_and_no_curves(
     (trained / "curves.jsonl").unlink()
     origin = {"file": "https://hub.example/<frozen>.pth", "sha256": "c" * 64}
     (trained / "summary.json").write_text(json.dumps({"imported": origin}))
+    for name in params.active.rivals:
+        write(paths.rival(params, name) / "metrics.json", [])
     why = {"left_out": {"localization": "no training part was extracted"}}
     for name in ("res", "png"):
         (paths.evaluated(params, "shapes-llava", name) / "facts.json").write_text(json.dumps(why))
