@@ -18,6 +18,7 @@ RES_METRICS, PNG_METRICS, POPE_METRICS = (
     [metric.name for metric in benchmark(name).metrics if metric.name != "answers_equal"]
     for name in ("res", "png", "pope")
 )
+RIVAL = "shapes-llava-seg"
 HEADS = ("untrained", "untrained+sam", "unet", "unet+sam")
 
 
@@ -99,11 +100,27 @@ def tree(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Cal
                 {"trainable_parameters": 575_200, "trainable_parameters_by_part": parts, "answers": 2900,
                  "phrases": 9100, "epochs": 1, "steps": 400},
             )  # fmt: skip
+        write(paths.rival(params, RIVAL) / "metrics.json", rival_records())
         for part, counted in summary().items():
             write(paths.counts(params, part), counted)
         return results
 
     return make
+
+
+def rival_records() -> list[dict[str, Any]]:
+    """As `rival` writes them: masks and answers of the fine-tuned LMM."""
+    rows = [
+        ("refcoco", "val", "standard", "cIoU", 41.25),
+        ("refcoco", "val", "standard", "gIoU", 40.0),
+        ("pope", "random", "upstream", "accuracy", 0.512),
+        ("mmbench", "dev", "upstream", "circular_accuracy", 0.0),
+    ]
+    return [
+        {"suite": "shapes", "backbone": RIVAL, "head": "fine-tuned", "benchmark": benchmark, "split": split,
+         "protocol": protocol, "metric": metric, "value": value, "low": value, "high": value, "n": 9, "images": 3}
+        for benchmark, split, protocol, metric, value in rows
+    ]  # fmt: skip
 
 
 def write_overlays(folder: Path, dataset: str, phrase: str) -> None:

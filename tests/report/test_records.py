@@ -30,7 +30,7 @@ def test_metrics_json_holds_every_record_sorted_with_exactly_the_agreed_keys(
     records = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     written = [
         record
-        for path in sorted(results.rglob("metrics.json"))
+        for path in sorted(results.glob("*/*/count/metrics.json"))
         for record in json.loads(path.read_text(encoding="utf-8"))
     ]
     assert len(records) == len(written) and all(record in records for record in written)
