@@ -113,7 +113,15 @@ print(found, imported, [name for name in ("pyarrow", "PIL", "scipy") if name in 
 
 
 def test_every_benchmark_is_whole() -> None:
-    assert [each.name for each in benchmarks()] == ["res", "png", "reasonseg", "viscot", "gcg", "pope", "mmbench"]
+    assert [each.name for each in benchmarks()] == [
+        "res",
+        "png",
+        "reasonseg",
+        "viscot",
+        "gcg",
+        "pope",
+        "mmbench",
+    ]
     for each in benchmarks():
         assert each.headline.metric in {metric.name for metric in each.metrics}
         assert each.headline.protocol in each.protocols
