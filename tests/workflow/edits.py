@@ -133,7 +133,7 @@ EDITS = [
     Edit("protocols", value("evaluate", "protocols", to=["standard"]), FROM_EVALUATE, {"evaluate": 2, "overlays": 2}),
     Edit("a benchmark less", value("evaluate", "benchmarks", to=["res", "png", "pope"]), TELL, {}),
     Edit("a benchmark more", with_viscot, {"download", "digest", "prepare", *FROM_EVALUATE},
-         {"prepare": 1, "evaluate": 1, "overlays": 1}),
+         {"prepare": 2, "evaluate": 1, "overlays": 1}),
     Edit("pictures", value("overlays", "pictures", to=3), {"overlays", "report", "track"}, {"overlays": 3}),
     Edit("title", value("report", "title", to="Another"), {"report", "track"}, {}),
     # Source files.
