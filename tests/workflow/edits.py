@@ -151,7 +151,7 @@ EDITS = [
     Edit("code of the keyword selector", line("flmm/keywords.py", CODE), FROM_KEYWORDS, {}),
     Edit("code of a metric", line("flmm/benchmarks/metrics.py", CODE), {"rival", *TELL}, {}),
     Edit("code of a benchmark's counting", line("flmm/benchmarks/png.py", CODE), TELL, {}),
-    Edit("code that counts second looks", line("flmm/evaluation/count_ways.py", CODE), TELL, {}),
+    Edit("code that counts second looks", line("flmm/evaluation/count_ways.py", CODE), {"rival", *TELL}, {}),
     Edit("code of the pictures", line("flmm/evaluation/overlays.py", CODE), {"overlays", "report", "track"}, {}),
     Edit("code of the page", line("flmm/report/page.py", CODE), {"report", "track"}, {}),
     Edit("a template", line("flmm/report/templates/index.html.j2", "<!-- x -->"), {"report", "track"}, {}),
