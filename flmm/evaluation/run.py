@@ -65,16 +65,8 @@ def evaluate(
     device = resolve_device(params.evaluate.device, "evaluate.device")
     segmenter = load_segmenter(params.active.segmenter, raw).to(device)
     if chosen.words == "asked":
-        _ask(
-            params,
-            backbone,
-            chosen,
-            load_head(head, segmenter).to(device).eval(),
-            segmenter,
-            samples,
-            raw,
-            out,
-        )
+        trained = load_head(head, segmenter).to(device).eval()
+        _ask(params, backbone, chosen, trained, segmenter, samples, raw, out)
         return
     channels = None if selected is None else read_selection(selected, config.lmm_channels)
     if chosen.words == "spoken":

@@ -56,13 +56,8 @@ def generate(
     write_text(out / "MMBench_DEV_EN.tsv", mmbench_tsv(questions, seed))
     reasonseg, viscot = round(_REASONSEG_SHARE * evaluation_images), round(_VISCOT_SHARE * evaluation_images)
     write_reasonseg(out / "ReasonSeg_val.zip", reasonseg, seed)
-    write_viscot(
-        out,
-        {
-            "shapes": asked_about("mirror-viscot", viscot, seed),
-            "details": details("mirror-details", viscot, seed),
-        },
-    )
+    plain, small = asked_about("mirror-viscot", viscot, seed), details("mirror-details", viscot, seed)
+    write_viscot(out, {"shapes": plain, "details": small})
     described = round(_GRANDF_SHARE * evaluation_images)
     write_grandf(out, described, seed)
     return {
