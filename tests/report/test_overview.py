@@ -97,7 +97,7 @@ def test_every_table_of_results_has_its_files(params: Params, tree: Any, tmp_pat
     names = {path.name for path in (tmp_path / "tables").iterdir()}
     slugs = {
         "backbones-compared", "masks-protocol-standard", "masks-protocol-paper", "answers", "refcoco", "png",
-        "pope", "mmbench", "mmbench-by-category", "words",
+        "pope", "mmbench", "mmbench-by-category", "words", "what-fine-tuning-costs",
     }  # fmt: skip
     assert names == {f"{slug}.{ending}" for slug in slugs for ending in ("csv", "tex")}
     with (tmp_path / "tables" / "refcoco.csv").open(newline="") as file:
