@@ -9,6 +9,7 @@ TEST_PROCESSES ?= auto
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
 DEMO := $(VENV)/.demo
+DOCS := $(VENV)/.docs
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -22,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
 	"$(PYTHON)" -m venv "$(VENV)"
 	@echo "installing the pinned packages into $(VENV) (about two minutes)"
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check -r requirements.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -e .
 	@touch "$@"
 
@@ -36,7 +37,7 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	flmm report --show
 
 $(DEMO): $(INSTALLED) requirements-demo.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -r requirements-demo.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-demo.lock
 	@touch "$@"
 
 .PHONY: install-demo
@@ -45,6 +46,15 @@ install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-d
 .PHONY: demo
 demo: $(DEMO)  ## the web demo: talk about pictures in the browser
 	flmm app
+
+$(DOCS): $(INSTALLED) requirements-docs.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock
+	@touch "$@"
+
+.PHONY: docs
+docs: $(DOCS)  ## the documentation as a site in site/, from docs/ and requirements-docs.lock; warnings are errors
+	NO_MKDOCS_2_WARNING=1 mkdocs build
+	@echo "site/index.html"
 
 .PHONY: pull
 pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)
@@ -67,5 +77,5 @@ check: $(INSTALLED)  ## linters and types
 	.ci/snakemake-lint
 
 .PHONY: clean
-clean:  ## remove what the pipeline wrote; keeps the environment, the DVC cache and the MLflow store
-	rm -rf .snakemake cache data logs results reports
+clean:  ## remove what the pipeline and `make docs` wrote; keeps the environment, the DVC cache and the MLflow store
+	rm -rf .snakemake cache data logs results reports site

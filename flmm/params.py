@@ -46,6 +46,8 @@ class Embed(Section):
 
 
 class Head(Section):
+    """The sizes of the mask head (docs/method.md)."""
+
     base_channels: PositiveInt
     upsample: PositiveInt
 
@@ -94,6 +96,8 @@ class Keywords(Section):
 
 
 class Evaluate(Section):
+    """What is evaluated. ``protocols``: how spoken words are counted (docs/protocols.md)."""
+
     benchmarks: list[str]
     protocols: list[Literal["paper", "standard"]]
     max_new_tokens: PositiveInt
@@ -138,27 +142,33 @@ class Segmenter(Section):
 
 
 class Source(Section):
-    """One upstream file: where it comes from and what it must be. ``url`` null: the user has to supply it."""
+    """One upstream file: where it comes from and what it must be. ``url`` empty: the user has to supply it.
+
+    ``md5`` is checked, too, where a publisher tells it.
+    """
 
     url: str | None
     bytes: PositiveInt | None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
-    # Checked too, where a publisher tells it.
     md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
 
 
 class Dataset(Section):
-    """One dataset: the reader of its files (a module of ``flmm/data``) and its splits; a part is one split."""
+    """One dataset: the reader of its files (a module of ``flmm/data``) and its splits; a part is one split.
+
+    ``refs``: RefCOCO's alone, which file of referring expressions. ``first``: how many of each split's samples are kept,
+    the first ones; empty: all.
+    """
 
     reader: str
     splits: list[str]
-    # RefCOCO's alone: which file of referring expressions.
     refs: str | None = None
-    # How many of each split's samples are kept, the first ones; None: all.
     first: PositiveInt | None = None
 
 
 class Suite(Section):
+    """``generate``: how many scenes, where a suite makes its data itself."""
+
     generate: Generate | None
     segmenter: Segmenter
     sources: dict[str, Source]

@@ -34,7 +34,7 @@ class Judge(Section):
 class Thoughts(Section):
     """The visual chain of thought: how many questions of each part get it, and how it looks.
 
-    ``questions``: drawn by the seed; 0 for none, None for all. ``margin``: by which a box grows on each side before it
+    ``questions``: drawn by the seed; 0 for none, empty for all. ``margin``: by which a box grows on each side before it
     is cropped, as a share of its width and height.
     """
 

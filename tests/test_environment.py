@@ -1,0 +1,68 @@
+"""The pinned environment: locks, pyproject.toml and environment.yml say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+PROJECT = Path(__file__).parents[1]
+LOCKS = sorted(path.name for path in PROJECT.glob("requirements*.lock"))
+PROJECT_TABLE: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+
+
+def pins(*locks: str) -> dict[str, str]:
+    """Versions by normal name."""
+    text = "\n".join((PROJECT / lock).read_text() for lock in locks)
+    return {
+        canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_has_the_hashes_of_its_files_and_no_address(lock: str) -> None:
+    text = (PROJECT / lock).read_text()
+    assert "://" not in text and "--index" not in text and "--find" not in text
+    entries = re.sub(r" \\\n", " ", text).splitlines()
+    for entry in (line for line in entries if line and not line.startswith("#")):
+        assert re.fullmatch(r"[\w.-]+==[^\s;]+(; [^\\]+?)?( +--hash=sha256:[0-9a-f]{64})+", entry), entry[:80]
+
+
+def test_a_package_is_pinned_once() -> None:
+    assert LOCKS == ["requirements-demo.lock", "requirements-docs.lock", "requirements.lock"]
+    main = pins("requirements.lock")
+    for lock in LOCKS[:2]:
+        assert not set(pins(lock)) & set(main), f"{lock} repeats pins of requirements.lock"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "locks"),
+    [
+        (PROJECT_TABLE["dependencies"], ["requirements.lock"]),
+        (PROJECT_TABLE["optional-dependencies"]["dev"], ["requirements.lock"]),
+        (PROJECT_TABLE["optional-dependencies"]["captions"], ["requirements.lock"]),
+        (PROJECT_TABLE["optional-dependencies"]["demo"], ["requirements-demo.lock"]),
+    ],
+    ids=["dependencies", "dev", "captions", "demo"],
+)
+def test_what_pyproject_asks_for_is_pinned_within_its_range(wanted: list[str], locks: list[str]) -> None:
+    pinned = pins(*locks)
+    for requirement in map(Requirement, wanted):
+        version = pinned.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not pinned"
+        assert requirement.specifier.contains(version), f"{requirement}: {version} is pinned"
+
+
+def test_conda_makes_the_same_environment() -> None:
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())
+    plain = [each for each in environment["dependencies"] if isinstance(each, str)]
+    (inner,) = [each["pip"] for each in environment["dependencies"] if isinstance(each, dict)]
+    # Pip refuses a project folder beside hashed pins: the package itself is installed by a command of its own.
+    assert inner == ["-r requirements.lock"]
+    python = next(each.partition("=")[2] for each in plain if each.startswith("python="))
+    assert Requirement(f"python{PROJECT_TABLE['requires-python']}").specifier.contains(f"{python}.15")
+    assert {"git", "make", "pip"} <= set(plain)
