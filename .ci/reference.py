@@ -34,7 +34,8 @@ is found and what it reruns: [workflow.md](../workflow.md).
 """
 CLI_HEAD = f"""{MADE}# The command flmm
 
-`flmm COMMAND --help` says the same in a shell. `--params FILE` before the command names another file than `params.yaml`.
+`flmm COMMAND --help` says the same in a shell. `--params FILE` before the command names another file than
+`params.yaml`.
 Exit codes: 0 done, 2 bad input or usage, 1 a step that failed on good input, 130 stopped with Ctrl-C.
 """
 

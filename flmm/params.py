@@ -156,8 +156,8 @@ class Source(Section):
 class Dataset(Section):
     """One dataset: the reader of its files (a module of ``flmm/data``) and its splits; a part is one split.
 
-    ``refs``: RefCOCO's alone, which file of referring expressions. ``first``: how many of each split's samples are kept,
-    the first ones; empty: all.
+    ``refs``: RefCOCO's alone, which file of referring expressions. ``first``: how many of each split's samples are
+    kept, the first ones; empty: all.
     """
 
     reader: str

@@ -114,6 +114,23 @@ def instances(image_ids: list[int]) -> dict[str, Any]:
     }
 
 
+def phrases_file(split: str) -> dict[str, Any]:
+    """A file of one's own with phrases: one of its own, a list, a caption, and two that a category names."""
+    square, half = [2.0, 2.0, 10.0, 2.0, 10.0, 8.0, 2.0, 8.0], HEIGHT * WIDTH // 2
+    annotations: list[dict[str, Any]] = [
+        {"phrase": "the dog", "segmentation": [square]},
+        {"phrase": ["it", "a cat"], "segmentation": {"counts": [half, half], "size": [HEIGHT, WIDTH]}},
+        {"caption": "a bird", "segmentation": {"counts": "0P3P3", "size": [HEIGHT, WIDTH]}},
+        {"category_id": 1, "segmentation": [square]},
+        {"category_id": 1, "segmentation": [square]},
+    ]
+    return {
+        "images": [{"id": 1, "file_name": f"{split}.jpg", "height": HEIGHT, "width": WIDTH}],
+        "annotations": [{"id": number, "image_id": 1, **each} for number, each in enumerate(annotations)],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+
+
 def ref(ref_id: int, ann_id: int, split: str, *sentences: str) -> dict[str, Any]:
     """One REFER ref; the image is the annotation's."""
     return {
@@ -232,7 +249,11 @@ def write_zips(raw: Path, files: dict[str, Any]) -> Path:
 
 
 def small_params(**changes: Any) -> Params:
-    """The project's own params.yaml, shrunk to what ``upstream()`` holds; ``changes`` replace suite keys."""
+    """The project's own params.yaml, shrunk to what ``upstream()`` holds; ``changes`` replace suite keys.
+
+    ``own``: the name of a data set of one's own beside them.
+    """
+    own = changes.pop("own", None)
     values = yaml.safe_load((PROJECT / "params.yaml").read_text())
     suite = values["suites"]["shapes"]
     values["suite"] = "shapes"
@@ -246,6 +267,8 @@ def small_params(**changes: Any) -> Params:
         "pope": {"reader": "pope", "splits": ["random"]},
         "mmbench": {"reader": "mmbench", "splits": ["dev"]},
     }
+    if own is not None:
+        suite["datasets"][own] = {"reader": "coco_phrases", "splits": ["train", "val"]}
     suite.update(changes)
     return parse_params(values)
 

@@ -16,21 +16,36 @@ from PIL import Image
 
 from flmm.data.sample import read_samples
 from flmm.errors import InputError
+from tests.data import coco_files
 from tests.data.coco_files import (
     encode,
     mmbench_tsv,
+    phrases_file,
+    picture_bytes,
     prepare_all,
     segment_map,
     small_params,
-    upstream,
     write_folder,
     write_zips,
 )
 from tests.data.test_pickles import Bytes2, python_2
 
+OWN = "phrases_own"  # docs/own-data.md
+
+
+def upstream() -> dict[str, Any]:
+    """The upstream files, and those of a data set of one's own."""
+    own = {f"{OWN}_{split}.json": phrases_file(split) for split in ("train", "val")}
+    return {
+        **coco_files.upstream(),
+        **own,
+        **{f"{OWN}/{split}.jpg": picture_bytes() for split in ("train", "val")},
+    }
+
+
 NAMES = sorted(name for name in upstream() if not name.endswith(".jpg"))
 STRUCTURED = [name for name in NAMES if not name.endswith(".png")]
-PARAMS = small_params(exclude=False)
+PARAMS = small_params(exclude=False, own=OWN)
 
 ODD_VALUES = st.one_of(
     st.none(),
@@ -101,7 +116,7 @@ def check(files: dict[str, Any], structured: bool) -> None:
         except InputError as error:
             assert 0 < len(str(error)) < 700 and "\n" not in str(error)
             return
-        for part in ("refcoco-train", "refcoco-val", "png-train", "png-val"):
+        for part in ("refcoco-train", "refcoco-val", "png-train", "png-val", f"{OWN}-train", f"{OWN}-val"):
             for sample in read_samples(out / f"{part}.parquet"):
                 assert sample.targets
                 for target in sample.targets:
@@ -122,6 +137,8 @@ def nothing_is_lost(files: dict[str, Any], parts: dict[str, Any]) -> None:
                 len({int(ref["ann_id"]) for ref in refs}),
             ),
         }
+        own = files[f"{OWN}_{split}.json"]
+        expected[f"{OWN}-{split}"] = (len(own["images"]), things(own["annotations"]))
         for part, (samples, targets) in expected.items():
             skipped = parts[part]["skipped"]
             lost = {
@@ -130,6 +147,13 @@ def nothing_is_lost(files: dict[str, Any], parts: dict[str, Any]) -> None:
             }
             assert parts[part]["samples"] + lost["sample"] == samples
             assert parts[part]["targets"] + lost["target"] == targets
+
+
+def things(annotations: list[dict[str, Any]]) -> int:
+    """Of a file of phrases: those that a category alone names are one for each image."""
+    named = [each for each in annotations if each.get("phrase") is None and each.get("caption") is None]
+    named = [each for each in named if each.get("category_id") is not None]
+    return len(annotations) - len(named) + len({(int(n["image_id"]), int(n["category_id"])) for n in named})
 
 
 @settings(max_examples=60, deadline=None)

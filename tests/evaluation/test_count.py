@@ -116,6 +116,7 @@ def test_every_benchmark_is_whole() -> None:
     assert [each.name for each in benchmarks()] == [
         "res",
         "png",
+        "phrases",
         "reasonseg",
         "viscot",
         "gcg",
@@ -130,7 +131,9 @@ def test_every_benchmark_is_whole() -> None:
         assert not set(ways) & set(each.protocols) and len(set(ways)) == len(ways)
         assert not ways or ("plain" in ways and each.count_ways is not None)
         assert {f"{name}_gain" for name in each.gains} <= {metric.name for metric in each.metrics}
-    with pytest.raises(InputError, match=r"unknown benchmark 'vqa'; there are: gcg, mmbench, png, pope"):
+    with pytest.raises(
+        InputError, match=r"unknown benchmark 'vqa'; there are: gcg, mmbench, phrases, png, pope"
+    ):
         benchmark("vqa")
 
 
