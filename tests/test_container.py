@@ -57,7 +57,7 @@ def test_its_packages_are_those_of_the_locks() -> None:
     (environment,) = [run for run in of("RUN") if "requirements.lock" in run]
     commands = [command for command in environment.split("&&") if "pip install" in command]
     assert len(commands) == 2 and all("--require-hashes" in command for command in commands)
-    assert {lock for lock in re.findall(r"requirements[\w-]*\.lock", environment)} == {
+    assert set(re.findall(r"requirements[\w-]*\.lock", environment)) == {
         "requirements.lock",
         "requirements-demo.lock",
     }
