@@ -6,6 +6,7 @@ from typing import Any
 
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.pipeline import paths
+from flmm.report import seeds
 from flmm.tracking.descriptions import of_parent, of_step
 from flmm.tracking.durations import seconds
 from flmm.tracking.metrics import bounds, curves, headlines, scores
@@ -79,6 +80,7 @@ def child(results: Results, run: str) -> Content:
         "extract": _extract,
         "embed": _embed,
         "train": _train,
+        "repeat": _repeat,
         "keywords": _keywords,
         "evaluate": _evaluate,
     }
@@ -129,6 +131,19 @@ def _train(results: Results) -> Content:
 def _origin(summary: dict[str, Any]) -> dict[str, str]:
     """Where an imported head is from, as params of a run; empty for a trained one."""
     return {safe(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
+
+
+def _repeat(results: Results) -> Content:
+    params, backbone = results.params, results.backbone
+    found, _ = seeds.gather(params)
+    metrics: dict[str, list[Point]] = {}
+    for each in found[backbone]:
+        place = "/".join((each.dataset, each.split, each.head))
+        metrics |= numbers({f"{place}/mean": each.mean, f"{place}/deviation": each.deviation})
+        metrics[safe(f"{place}/by seed")] = list(each.values.items())  # the seed stands where a step would
+    data = [entry for entry in _parts(results) if entry.context == "training"]
+    told = {"train.seeds": ", ".join(map(str, params.train.seeds))}
+    return Content(told, metrics, data, [paths.results(params, backbone, "repeat")])
 
 
 def _keywords(results: Results) -> Content:

@@ -16,11 +16,12 @@ RUNS = {
     "extract": ("pilot", "extract"),
     "embed": ("embed",),
     "train": ("train", "import"),
+    "repeat": ("repeat",),
     "keywords": ("keywords",),
     "evaluate": ("select", "evaluate", "count", "overlays"),
 }
 # Values of one part or one benchmark, of which a run shows many.
-OF_ONE_ITEM = {"dataset", "split", "refs", "first", "benchmark", "prompt", "ways"}
+OF_ONE_ITEM = {"dataset", "split", "refs", "first", "benchmark", "prompt", "ways", "train.seed"}
 
 
 class Results:

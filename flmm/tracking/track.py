@@ -78,8 +78,8 @@ def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
     parent = write(store, results, "pipeline", contents.parent(results, reports), parent=None)
     runs = {"pipeline": parent}
     for step in RUNS:
-        if step == "keywords" and not results.steps(step):
-            continue  # no narrative to fit it on
+        if step in ("keywords", "repeat") and not results.steps(step):
+            continue  # no narrative to fit it on, no further seed
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
     if is_the_project_s():  # a copy's paths would lead nowhere
         register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
