@@ -8,7 +8,7 @@ from flmm.files import read_json, sha256_file, sha256_of
 from flmm.pipeline import paths
 from flmm.report import seeds
 from flmm.tracking.descriptions import of_parent, of_step
-from flmm.tracking.durations import seconds
+from flmm.tracking.durations import jobs, seconds, system
 from flmm.tracking.metrics import bounds, curves, headlines, scores
 from flmm.tracking.names import Point, numbers, safe
 from flmm.tracking.results import RUNS, Results
@@ -30,7 +30,8 @@ class Data:
 class Content:
     """Everything that one run shows. ``metrics``: points (step, value) by name; ``artifacts``: files and folders;
 
-    ``seconds``: how long the step took, None where nothing has recorded it; ``note``: the run's description, Markdown.
+    ``seconds``: how long the step took, None where nothing has recorded it; ``system``: what else it took, as metrics;
+    ``note``: the run's description, Markdown.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -38,10 +39,11 @@ class Content:
     data: list[Data] = field(default_factory=list)
     artifacts: list[Path] = field(default_factory=list)
     seconds: float | None = None
+    system: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
     def digest(self) -> str:
-        """Equal for equal content."""
+        """Equal for equal content; what the steps took is none of it."""
         files = [(str(file), sha256_file(file)) for path in self.artifacts for file in _files(path)]
         data = [(entry.name, entry.digest, entry.context) for entry in self.data]
         return sha256_of([self.params, self.metrics, data, files, self.note])
@@ -85,9 +87,11 @@ def child(results: Results, run: str) -> Content:
         "evaluate": _evaluate,
     }
     shown = made[run](results)
-    took = seconds(results, run) if shown.seconds is None else shown.seconds
+    measured = jobs(results, run)
+    took = seconds(measured) if shown.seconds is None else shown.seconds
     values = results.values(run) | shown.params
-    return replace(shown, params=values, seconds=took, note=of_step(run, results.backbone))
+    note = of_step(run, results.backbone)
+    return replace(shown, params=values, seconds=took, system=system(measured), note=note)
 
 
 def _prepare(results: Results) -> Content:

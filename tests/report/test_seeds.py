@@ -51,7 +51,9 @@ def test_the_table_has_mean_and_deviation_of_the_heads(params: Params, tree: Tre
     values = [first, first * 1.1, first * 1.2]
     assert table.groups[0][1].cells[0].text == f"{mean(values):.1f} ± {stdev(values):.1f}"
     report.build(params, out=tmp_path / "reports")
-    assert "3 heads that differ in their seed alone (7, 8, 9)" in (tmp_path / "reports/index.html").read_text()
+    assert (
+        "3 heads that differ in their seed alone (7, 8, 9)" in (tmp_path / "reports/index.html").read_text()
+    )
     assert (tmp_path / "reports/tables/several-heads.csv").is_file()
 
 
@@ -75,5 +77,5 @@ def test_a_damaged_file_is_named(params: Params, tree: Tree) -> None:
     params = with_seeds(params, 7, 8)
     tree()
     write(paths.repeated(params, BACKBONE, "8") / "metrics.json", {"not": "records"})
-    with pytest.raises(InputError, match="repeat/8/metrics.json"):
+    with pytest.raises(InputError, match=r"repeat/8/metrics\.json"):
         gather(params)
