@@ -165,6 +165,16 @@ def test_the_runs_hold_curves_metrics_datasets_and_pictures(made_project: Projec
     }
 
 
+def test_snakemakes_own_report_shows_the_results(made_project: Project) -> None:
+    project = made_project
+    project.run("snakemake", "--cores", "2")
+    project.run("snakemake", "--report", "snakemake.html")
+    page = (project.folder / "snakemake.html").read_text(encoding="utf-8")
+    assert "comparison of backbones with 95 % intervals" in page
+    for name in ("index.html", "headline.csv", "curves.csv"):
+        assert f"reports/{name}" in page
+
+
 def test_a_further_seed_is_trained_and_counted_beside_the_head(made_project: Project) -> None:
     project = made_project
     project.run("snakemake", "--cores", "2")
