@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import torch
-from pydantic import Field, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import Field
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from flmm.errors import InputError
 from flmm.files import atomic_path
-from flmm.heads.weights import read_weights
+from flmm.heads.weights import entry_of, read_metadata, read_weights
 from flmm.phrases import Span, joined, tokens_of, words
 from flmm.sections import PositiveInt, Section
 
@@ -107,16 +107,7 @@ class KeywordSelector:
 def _config(path: Path) -> KeywordConfig:
     if not path.is_file():
         raise InputError(f"{path}: no such file; run keywords first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-    if METADATA_KEY not in metadata:
+    found = entry_of(read_metadata(path), METADATA_KEY, KeywordConfig, path)
+    if found is None:
         raise InputError(f"{path}: no keyword selector (no {METADATA_KEY!r} in its metadata)")
-    try:
-        return KeywordConfig.model_validate_json(metadata[METADATA_KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "not JSON"
-        raise InputError(f"{path}: metadata {where}: {first['msg']}") from error
+    return found

@@ -64,9 +64,17 @@ class Train(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     targets: Literal["annotation", "resized"]
     precision: Dtype
+    seeds: Annotated[list[int], Field(min_length=1)]
     threads: PositiveInt
     checkpoint_every: PositiveInt
     workers: Annotated[int, Field(ge=0)]
+
+    @field_validator("seeds")
+    @classmethod
+    def _differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError("expected different numbers, 0 or more")
+        return seeds
 
     @field_validator("precision", mode="before")
     @classmethod

@@ -41,6 +41,8 @@ def test_the_shipped_file_is_valid_for_both_suites() -> None:
         ("suites.shapes.train.batch_size", 1.5),
         ("suites.shapes.train.head.base_channels", -2),
         ("train.warmup", 1.0),
+        ("train.seeds", []),
+        ("train.seeds", [7, 7]),
         ("train.betas", [0.9]),
         ("extract.attention", "int4"),
         ("evaluate.benchmarks", ["res", "vqa"]),

@@ -8,7 +8,7 @@ from flmm.heads.names import REFINED
 
 
 def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
-    """Average recall in percent, of all phrases and of things, stuff, singulars and plurals.
+    """Average recall in percent, of all phrases, of things, stuff, singulars and plurals, and ``standard`` by category.
 
     Protocol ``paper`` counts every plural phrase as a thing (``flmm/datasets/png.py`` and
     ``scripts/multiprocess_eval_png.py`` of wusize/F-LMM); ``standard`` goes by the annotated category. A kind
@@ -25,6 +25,9 @@ def count(columns: Columns, protocol: str) -> dict[str, Ratio]:
         "AR_singulars": ~plural,
         "AR_plurals": plural,
     }
+    if protocol == "standard":
+        category = np.asarray(columns["category"])
+        kinds |= {f"AR/{name}": category == name for name in sorted(set(category.tolist()))}
     recall = metrics.average_recall(columns["iou"])
     return {name: recall.of(kind) for name, kind in kinds.items() if kind.any()}
 

@@ -12,6 +12,7 @@ from flmm.cli.attention import app as attention
 from flmm.cli.backbones import app as backbones
 from flmm.cli.cache import app as cache
 from flmm.cli.pilot import app as pilot
+from flmm.cli.repeat import app as repeat
 from flmm.cli.report import app as report
 from flmm.cli.rival import app as rival
 from flmm.cli.steps import app as steps
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(steps)  # without a name of their own: `flmm train`
 app.add_typer(pilot)
+app.add_typer(repeat)
 app.add_typer(report)
 app.add_typer(rival)
 app.add_typer(tools)

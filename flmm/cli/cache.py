@@ -44,7 +44,7 @@ def verify(context: typer.Context) -> None:
     from flmm.pipeline.cached import damage
     from flmm.progress import tracked
 
-    folders = [each for each in _cached(context) if each.step != "train"]
+    folders = [each for each in _cached(context) if each.step not in ("train", "repeat")]
     found = [problem for folder in tracked(folders, "verify") for problem in damage(folder)]
     for problem in found:
         typer.echo(problem)

@@ -156,7 +156,7 @@ def train(context: typer.Context, backbone: BackboneName) -> None:
             raw=paths.raw(params),
             on_step=curves.add,
         )
-    _drop(params, backbone)
+    drop_maps(params, backbone)
 
 
 @app.command("import")
@@ -183,7 +183,7 @@ def select(context: typer.Context, backbone: BackboneName) -> None:
         use_threads(params.train.threads)
         maps = [attention_maps(running.keys, backbone, part) for part in running.keys.graph.training_parts]
         run(params, maps, paths.results(params, backbone, "select"))
-    _drop(params, backbone)
+    drop_maps(params, backbone)
 
 
 @app.command()
@@ -243,6 +243,6 @@ def _graph_with(params: Params, source: str) -> Graph:
     return Graph(params)
 
 
-def _drop(params: Params, backbone: str) -> None:
+def drop_maps(params: Params, backbone: str) -> None:
     for folder in drop_training_maps(params, backbone):
         typer.echo(f"{folder}: deleted (extract.keep_training_maps: false)")

@@ -8,7 +8,7 @@ import typer
 
 from flmm.benchmarks import names
 from flmm.cli.context import BackboneName, params_of, params_path
-from flmm.errors import InputError
+from flmm.errors import InputError, StepError
 from flmm.params import Params, load_params
 from flmm.pipeline import paths
 
@@ -38,10 +38,16 @@ def plan(
 
 @app.command()
 def record(context: typer.Context) -> None:
-    """After `snakemake`: tell DVC that the results are current."""
+    """After `snakemake`: tell DVC that the results are current, and MLflow which dvc.lock they are of."""
     from flmm.pipeline.bookkeeping import record as run
+    from flmm.tracking.lock import tell_lock
 
-    run(params_of(context))
+    params = params_of(context)
+    run(params)
+    try:
+        tell_lock(params, Path("dvc.lock"))
+    except StepError as error:  # DVC's part is done, and nothing depends on the tag
+        typer.echo(f"warning: {error}", err=True)
 
 
 @app.command()

@@ -70,7 +70,7 @@ def evaluate(
         return
     channels = None if selected is None else read_selection(selected, config.lmm_channels)
     if chosen.words == "spoken":
-        parts = _parts(backbone, maps)
+        parts = spoken_parts(backbone, maps)
         for part in parts:
             where = f"{part.manifest.backbone} in {part.manifest.path}"
             check_fits(head, config, head_sizes(part.manifest), where)
@@ -98,8 +98,8 @@ def fitting(head: Path, backbone: str) -> HeadConfig:
     return config
 
 
-def _parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
-    """The benchmark's parts in the given order.
+def spoken_parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
+    """The parts in the given order; ``maps``: their manifests.
 
     Raises:
         InputError: the attention of one is absent, of another part or of another backbone.

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from flmm.errors import InputError
 from flmm.files import atomic_path
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter
-from flmm.heads.weights import Weights, listed, load_strictly, read_weights
+from flmm.heads.weights import Weights, entry_of, listed, load_strictly, read_metadata, read_weights
 from flmm.params import Head
 from flmm.sections import PositiveInt, Section
 from flmm.selection import Selection
@@ -95,18 +94,10 @@ def read_config(path: Path) -> HeadConfig:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; run train or import-checkpoint first")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-    if METADATA_KEY not in metadata:
+    found = entry_of(read_metadata(path), METADATA_KEY, HeadConfig, path)
+    if found is None:
         raise InputError(f"{path}: not a head saved by `flmm train` (no {METADATA_KEY!r} in its metadata)")
-    try:
-        return HeadConfig.model_validate_json(metadata[METADATA_KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return found
 
 
 def load_head(path: Path, segmenter: Segmenter) -> GroundingHead:

@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
-from safetensors import safe_open
 
 from flmm.errors import InputError, first_line
 from flmm.files import atomic_path
@@ -25,7 +23,7 @@ from flmm.heads.checkpoint import (
 )
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter
-from flmm.heads.weights import Weights, load_strictly, read_plain, read_weights
+from flmm.heads.weights import Weights, entry_of, load_strictly, read_metadata, read_plain, read_weights
 from flmm.params import Head
 
 SUFFIXES = (".pth", ".safetensors")
@@ -186,15 +184,8 @@ def _check_values(weights: Weights, source: Path) -> None:
 def recorded_config(source: Path) -> HeadConfig | None:
     """The sizes that ``export_checkpoint`` wrote; None in a file of the authors."""
     if source.suffix == ".safetensors":
-        with safe_open(source, framework="pt") as file:
-            meta = file.metadata() or {}
+        meta = read_metadata(source)
     else:
         content = read_plain(source)
         meta = content.get("meta") if isinstance(content.get("meta"), Mapping) else {}
-    if METADATA_KEY not in meta:
-        return None
-    try:
-        return HeadConfig.model_validate_json(meta[METADATA_KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{source}: metadata {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return entry_of(meta, METADATA_KEY, HeadConfig, source)

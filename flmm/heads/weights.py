@@ -4,16 +4,18 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from flmm.errors import InputError, first_line
 
 Weights = dict[str, torch.Tensor]
+Entry = TypeVar("Entry", bound=BaseModel)
 
 LISTED_KEYS = 5  # how many keys an error message names before it counts the rest
 
@@ -66,6 +68,35 @@ def _read_safetensors(path: Path) -> Weights:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def entry_of(metadata: Mapping[str, str], key: str, kind: type[Entry], path: Path) -> Entry | None:
+    """The JSON under ``key`` of a file's metadata, as ``kind``; None where there is no such key.
+
+    Raises:
+        InputError: it is not what ``kind`` checks for (names the field).
+    """
+    if key not in metadata:
+        return None
+    try:
+        return kind.model_validate_json(metadata[key])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "not JSON"
+        raise InputError(f"{path}: metadata {where}: {first['msg']}") from error
 
 
 def read_plain(path: Path) -> Any:

@@ -21,7 +21,7 @@ from flmm.pipeline.steps import Graph
 STAGES = {"digest": "download", "import": "train"}
 BY_BENCHMARK = frozenset({"evaluate"})
 BY_SUITE = ("embed", "rival")  # may be without a step
-BY_BACKBONE = ("pilot", "extract", "train", "select", "keywords", "count", "overlays")
+BY_BACKBONE = ("pilot", "extract", "train", "select", "keywords", "count", "overlays", "repeat")
 
 
 def write_keys(params: Params) -> None:

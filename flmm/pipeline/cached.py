@@ -18,7 +18,7 @@ from flmm.pipeline.step import Step
 
 CACHE = Path("cache")
 # Below the folder of each step that caches: who made it, its key and, but for checkpoints, the part or archive.
-_DEPTH = {"extract": 3, "embed": 3, "train": 2}
+_DEPTH = {"extract": 3, "embed": 3, "train": 2, "repeat": 3}
 
 # A step that has to run reads it; no step has to run, but these params made it; these params know nothing of it.
 Use = Literal["needed", "current", "unused"]
@@ -70,6 +70,8 @@ def _folder(state: State, step: Step) -> Path | None:
         return paths.extract_shards(step.backbone, key, step.item)
     if step.name == "embed":
         return paths.embed_shards(state.graph.params.active.segmenter.name, key, step.item)
+    if step.name == "repeat":
+        return paths.repeat_checkpoints(step.backbone, step.item) / key
     return paths.checkpoints(step.backbone) / key if step.name == "train" else None
 
 

@@ -31,6 +31,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "evaluate": ("flmm.evaluation.run",),
     "count": ("flmm.evaluation.count",),
     "overlays": ("flmm.evaluation.overlays",),
+    "repeat": ("flmm.repeat",),
     "rival": ("flmm.rivals.run",),
     "report": ("flmm.report",),
     "track": ("flmm.tracking.track",),
@@ -40,7 +41,7 @@ DESCRIBING = (
 )
 FILES = {"report": ("flmm/report/templates",)}
 _QUESTIONS = ("{text}", "Is there a {thing} in the image?", "Are there any {things} in the picture?")
-PACE = {"workers", "checkpoint_every"}
+PACE = {"workers", "checkpoint_every", "seeds"}  # of `train.seeds` a step has its own
 
 
 def entries(graph: Graph, step: Step) -> list[str]:
@@ -54,7 +55,7 @@ def entries(graph: Graph, step: Step) -> list[str]:
         step.name == "evaluate" and benchmark(step.item).words != "spoken"
     ):
         found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
-    if step.name in ("count", "report"):
+    if step.name in ("count", "repeat", "report"):
         found += [f"flmm.benchmarks.{name}" for name in graph.benchmarks]
     if step.name == "rival":
         parts = graph.rival_parts(step.item)
@@ -83,8 +84,7 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
         case "extract":
             return _of_attention(graph, step, hashes)
         case "train":
-            return {"train": params.train.model_dump(exclude=PACE), "seed": params.seed,
-                    "backbone": step.backbone, f"{suite}.segmenter": _segmenter(params, hashes)}  # fmt: skip
+            return _of_head(graph, step.backbone, params.train.seeds[0], hashes)
         case "import":
             return {"train.head.upsample": params.train.head.upsample, "backbone": step.backbone,
                     **_model(params, step.backbone, hashes)}  # fmt: skip
@@ -99,11 +99,20 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
             return {"seed": params.seed} | _text_model(graph, hashes)
         case "overlays":
             return {"overlays": params.overlays.model_dump()}
+        case "repeat":
+            counted = {"evaluate.protocols": params.evaluate.protocols, "seed": params.seed}
+            return _of_head(graph, step.backbone, int(step.item), hashes) | counted
         case "rival":
             return _of_rival(graph, step, hashes)
         case "report":
             return {"report": params.report.model_dump(), "suite": params.suite}
     return {}
+
+
+def _of_head(graph: Graph, backbone: str, seed: int, hashes: Hashes) -> dict[str, Any]:
+    params = graph.params
+    return {"train": params.train.model_dump(exclude=PACE), "train.seed": seed, "backbone": backbone,
+            f"suites.{params.suite}.segmenter": _segmenter(params, hashes)}  # fmt: skip
 
 
 def _of_part(graph: Graph, part: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
             if entry.ways and params.evaluate.thoughts.questions != 0:
                 found += ("thoughts.parquet",) if entry.words == "asked" else _LOOKED
             return [folder / name for name in found]
-        case "count" | "rival":
+        case "count" | "repeat" | "rival":
             return [folder / "metrics.json"]
         case "overlays":
             return [folder / "overlays.json"]

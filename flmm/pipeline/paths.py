@@ -102,6 +102,16 @@ def overlays(params: Params, backbone: str, benchmark: str) -> Path:
     return results(params, backbone, "overlays") / benchmark
 
 
+def repeated(params: Params, backbone: str, seed: str) -> Path:
+    """Folder of the head of another seed, and of its records."""
+    return results(params, backbone, "repeat") / seed
+
+
+def repeat_checkpoints(backbone: str, seed: str) -> Path:
+    """As ``checkpoints``, of another seed."""
+    return Path("cache/repeat") / backbone / seed
+
+
 def rival(params: Params, name: str) -> Path:
     """Folder of one fine-tuned LMM's records, and of its predictions where it made them here."""
     return Path("results") / params.suite / "rival" / name

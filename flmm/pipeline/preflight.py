@@ -55,7 +55,9 @@ def _models(state: State) -> Iterator[str]:
             yield from filter(None, [needs.model_problem(name, entry)])
     for name in (step.item for step in state.running if step.name == "rival"):
         yield from filter(None, [needs.rival_problem(params, name)])
-    if any(step.name in ("embed", "train", "import", "evaluate", "rival") for step in state.running):
+    if any(
+        step.name in ("embed", "train", "import", "evaluate", "repeat", "rival") for step in state.running
+    ):
         yield from filter(None, [needs.segmenter_problem(params)])
 
 

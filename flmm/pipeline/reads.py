@@ -98,6 +98,12 @@ def _overlays(graph: Graph, step: Step) -> list[Step]:
     return [Step("evaluate", step.backbone, step.item), *_pictures(graph, graph.parts_of(step.item))]
 
 
+def _repeat(graph: Graph, step: Step) -> list[Step]:
+    parts = [*graph.training_parts, *graph.given_parts]
+    extracted = [Step("extract", step.backbone, part) for part in parts]
+    return [*extracted, *_embeddings(graph, parts), *graph.segmenter_source()]
+
+
 def _rival(graph: Graph, step: Step) -> list[Step]:
     parts = graph.rival_parts(step.item)
     prepared = [Step("prepare", item=part) for part in parts]
@@ -117,6 +123,7 @@ def _report(graph: Graph, step: Step) -> list[Step]:
             *_count(graph, Step("count", name)),
             Step("count", name),
             *graph.drawn(name),
+            *graph.repeats(name),
         )
     ]
     return [*prepared, *each, *graph.rivals]
@@ -154,6 +161,7 @@ READS: dict[str, Callable[[Graph, Step], list[Step]]] = {
     "evaluate": _evaluate,
     "count": _count,
     "overlays": _overlays,
+    "repeat": _repeat,
     "rival": _rival,
     "report": _report,
     "track": _track,

@@ -58,6 +58,7 @@ def command(step: Step) -> str:
         "extract": "part",
         "embed": "archive",
         "rival": "rival",
+        "repeat": "seed",
     }
     words = ["flmm", step.name]
     words += ["--backbone", step.backbone] if step.backbone else []

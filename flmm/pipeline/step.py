@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Step:
-    """One instance of a step; ``item`` is a source, a part, an archive or a benchmark, as the step's name asks."""
+    """One instance of a step; ``item`` is a source, a part, an archive, a benchmark or a seed, as its name asks."""
 
     name: str
     backbone: str = ""

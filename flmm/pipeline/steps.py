@@ -169,7 +169,7 @@ class Graph:
             found += [Step("extract", name, part) for part in self.extracted_parts(name)]
             found += [self.head(name), *self.selection(name), *self.keywords(name)]
             found += [Step("evaluate", name, item) for item in self.benchmarks]
-            found += [Step("count", name), *self.drawn(name)]
+            found += [Step("count", name), *self.drawn(name), *self.repeats(name)]
         return [*found, *self.rivals, REPORT, TRACK]
 
     @cached_property
@@ -183,7 +183,9 @@ class Graph:
 
     def readers_of_training_maps(self, backbone: str) -> list[Step]:
         """The steps that read the attention of a backbone's training parts."""
-        return [self.head(backbone), *self.selection(backbone)] if backbone in self.trained else []
+        if backbone not in self.trained:
+            return []
+        return [self.head(backbone), *self.selection(backbone), *self.repeats(backbone)]
 
     def head(self, backbone: str) -> Step:
         """The step that a backbone's head comes from."""
@@ -216,6 +218,17 @@ class Graph:
             for name, entry in self.benchmarks.items()
             if entry.words != "asked"
         ]
+
+    @cached_property
+    def given_parts(self) -> list[str]:
+        """The parts whose words are given, so that only the head decides their masks."""
+        given = [name for name, entry in self.benchmarks.items() if entry.words == "spoken"]
+        return [part for name in given for part in self.parts_of(name)]
+
+    def repeats(self, backbone: str) -> list[Step]:
+        """The trained head once more for each further seed, where there are given words to count its masks on."""
+        seeds = self.params.train.seeds[1:] if backbone in self.trained and self.given_parts else []
+        return [Step("repeat", backbone, str(seed)) for seed in seeds]
 
     @cached_property
     def rivals(self) -> list[Step]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from flmm.files import write_json, write_text
 from flmm.params import Params
 from flmm.pipeline import paths
-from flmm.report import rivals
+from flmm.report import rivals, seeds
 from flmm.report.charts import read_curves
 from flmm.report.export import FOLDER, write_tables
 from flmm.report.headline import curves_csv, headline, headline_csv
@@ -25,8 +25,9 @@ def build(params: Params, *, out: Path) -> None:
     """
     records, missing = gather(params)
     fine_tuned, absent = rivals.gather(params)
-    found = tables(params, records, fine_tuned)
-    page = render(params, records, [*missing, *absent], found)
+    heads, waiting = seeds.gather(params)
+    found = tables(params, records, fine_tuned, heads)
+    page = render(params, records, [*missing, *absent, *waiting], found)
     write_json(out / "metrics.json", [record.model_dump() for record in records])
     write_json(out / "headline.json", headline(records))
     write_text(out / "headline.csv", headline_csv(records))

@@ -16,6 +16,7 @@ from flmm.report.gallery import KINDS, gallery
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
 from flmm.report.rivals import rivals
+from flmm.report.seeds import Spread, seeds
 from flmm.report.tabulate import Table
 from flmm.report.ways import way_tables
 
@@ -24,7 +25,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of results: comparison, masks by protocol, answers, second looks, fine-tuned LMMs, words, records."""
+    """The tables of results, in the page's order."""
 
     overview: Table | None
     masks: list[Table]
@@ -32,18 +33,33 @@ class Tables:
     ways: list[Table]
     rivals: Table | None
     words: Words | None
+    seeds: Table | None
     full: list[Table]
 
     @property
     def all(self) -> list[Table]:
         """All of them, in the page's order."""
         words = self.words.table if self.words else None
-        found = (self.overview, *self.masks, self.answers, *self.ways, self.rivals, words, *self.full)
+        found = (
+            self.overview,
+            *self.masks,
+            self.answers,
+            *self.ways,
+            self.rivals,
+            words,
+            self.seeds,
+            *self.full,
+        )
         return [each for each in found if each is not None]
 
 
-def tables(params: Params, records: list[Record], fine_tuned: dict[str, list[Record]]) -> Tables:
-    """The tables of results of the params' backbones, and of the ``fine_tuned`` LMMs by name."""
+def tables(
+    params: Params,
+    records: list[Record],
+    fine_tuned: dict[str, list[Record]],
+    heads: dict[str, list[Spread]],
+) -> Tables:
+    """The tables of results of the params' backbones, of the ``fine_tuned`` LMMs by name, of several ``heads``."""
     masks = [
         tabulate.comparison(records, name, params.backbones, params.suite)
         for name in labels.protocols(records)
@@ -55,6 +71,7 @@ def tables(params: Params, records: list[Record], fine_tuned: dict[str, list[Rec
         way_tables(params, records),
         rivals(params, records, fine_tuned),
         keywords(params),
+        seeds(params, heads),
         tabulate.full(record for record in records if not labels.is_way(record)),
     )
 

@@ -183,7 +183,9 @@ def full(records: Iterable[Record]) -> list[Table]:
     for benchmark in sorted({r.benchmark for r in records}, key=labels.dataset_rank):
         mine = [r for r in records if r.benchmark == benchmark]
         tables.append(_full_table(benchmark, [r for r in mine if "/" not in r.metric]))
-        categories = [r for r in mine if "/" in r.metric]
+        # Of masks only those of the method: controls would make the table wider than any screen.
+        shown = {names.PLAIN, labels.benchmark_of(benchmark).headline.head}
+        categories = [r for r in mine if "/" in r.metric and r.head in shown]
         if categories:
             tables.append(_category_table(benchmark, categories))
     return [table for table in tables if table.groups]

@@ -6,8 +6,9 @@ from typing import Any
 
 from flmm.files import read_json, sha256_file, sha256_of
 from flmm.pipeline import paths
+from flmm.report import seeds
 from flmm.tracking.descriptions import of_parent, of_step
-from flmm.tracking.durations import seconds
+from flmm.tracking.durations import jobs, seconds, system
 from flmm.tracking.metrics import bounds, curves, headlines, scores
 from flmm.tracking.names import Point, numbers, safe
 from flmm.tracking.results import RUNS, Results
@@ -29,7 +30,8 @@ class Data:
 class Content:
     """Everything that one run shows. ``metrics``: points (step, value) by name; ``artifacts``: files and folders;
 
-    ``seconds``: how long the step took, None where nothing has recorded it; ``note``: the run's description, Markdown.
+    ``seconds``: how long the step took, None where nothing has recorded it; ``system``: what else it took, as metrics;
+    ``note``: the run's description, Markdown.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -37,10 +39,11 @@ class Content:
     data: list[Data] = field(default_factory=list)
     artifacts: list[Path] = field(default_factory=list)
     seconds: float | None = None
+    system: dict[str, float] = field(default_factory=dict)
     note: str = ""
 
     def digest(self) -> str:
-        """Equal for equal content."""
+        """Equal for equal content; what the steps took is none of it."""
         files = [(str(file), sha256_file(file)) for path in self.artifacts for file in _files(path)]
         data = [(entry.name, entry.digest, entry.context) for entry in self.data]
         return sha256_of([self.params, self.metrics, data, files, self.note])
@@ -79,13 +82,16 @@ def child(results: Results, run: str) -> Content:
         "extract": _extract,
         "embed": _embed,
         "train": _train,
+        "repeat": _repeat,
         "keywords": _keywords,
         "evaluate": _evaluate,
     }
     shown = made[run](results)
-    took = seconds(results, run) if shown.seconds is None else shown.seconds
+    measured = jobs(results, run)
+    took = seconds(measured) if shown.seconds is None else shown.seconds
     values = results.values(run) | shown.params
-    return replace(shown, params=values, seconds=took, note=of_step(run, results.backbone))
+    note = of_step(run, results.backbone)
+    return replace(shown, params=values, seconds=took, system=system(measured), note=note)
 
 
 def _prepare(results: Results) -> Content:
@@ -129,6 +135,19 @@ def _train(results: Results) -> Content:
 def _origin(summary: dict[str, Any]) -> dict[str, str]:
     """Where an imported head is from, as params of a run; empty for a trained one."""
     return {safe(f"imported.{name}"): str(value) for name, value in summary.get("imported", {}).items()}
+
+
+def _repeat(results: Results) -> Content:
+    params, backbone = results.params, results.backbone
+    found, _ = seeds.gather(params)
+    metrics: dict[str, list[Point]] = {}
+    for each in found[backbone]:
+        place = "/".join((each.dataset, each.split, each.head))
+        metrics |= numbers({f"{place}/mean": each.mean, f"{place}/deviation": each.deviation})
+        metrics[safe(f"{place}/by seed")] = list(each.values.items())  # the seed stands where a step would
+    data = [entry for entry in _parts(results) if entry.context == "training"]
+    told = {"train.seeds": ", ".join(map(str, params.train.seeds))}
+    return Content(told, metrics, data, [paths.results(params, backbone, "repeat")])
 
 
 def _keywords(results: Results) -> Content:

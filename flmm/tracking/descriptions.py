@@ -23,6 +23,7 @@ STEPS = {
     "extract": "What the frozen LMM looked at: how many phrases of each part are in the cache of attention.",
     "embed": "The segmenter's image embeddings: pictures of each archive. They are the same for all backbones.",
     "train": "The head: its curves step by step, its file, and the registered model [{backbone}](#/models/{backbone}).",
+    "repeat": "The head once more with other seeds: mean and standard deviation of the headlines, and the heads.",
     "keywords": "Which words of an answer are grounded: precision, recall and F1 of each way to choose them.",
     "evaluate": (
         "Every metric as `<data set>/<split>/<protocol>/<head>/<metric>`, with its 95 % interval over images as "

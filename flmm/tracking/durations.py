@@ -1,4 +1,4 @@
-"""How long the steps of a run took, as Snakemake measured each job: ``logs/…/<job>.tsv``, beside the job's log."""
+"""What the steps of a run took, as Snakemake measured each job: ``logs/…/<job>.tsv``, beside the job's log."""
 
 import csv
 from pathlib import Path
@@ -7,14 +7,38 @@ from flmm.pipeline.outputs import record
 from flmm.pipeline.step import Step
 from flmm.tracking.results import Results
 
+Job = dict[str, float]  # a line of such a file, by its headings
+SYSTEM = "system/"  # what metrics begin with that MLflow shows under system metrics
 
-def seconds(results: Results, run: str) -> float | None:
-    """The time of a run's steps together; None where one of them was not measured, or is not what was measured.
+
+def jobs(results: Results, run: str) -> list[Job]:
+    """What Snakemake measured of each step of a run; empty where one was not, or is not what was measured.
 
     A step's results that are newer than the measurement were restored by DVC, or made by another call.
     """
     found = [_measured(results, step) for step in results.steps(run)]
-    return sum(each for each in found if each is not None) if found and None not in found else None
+    known = [job for each in found if each is not None for job in each]
+    return [] if None in found else known
+
+
+def seconds(measured: list[Job]) -> float | None:
+    """The time of all jobs together; None of none."""
+    return sum(job["s"] for job in measured) if measured else None
+
+
+def system(measured: list[Job]) -> dict[str, float]:
+    """CPU time and megabytes read and written of all jobs together, and the most memory that one of them held."""
+    columns = {
+        "cpu_seconds": ("cpu_time", sum),
+        "megabytes_read": ("io_in", sum),
+        "megabytes_written": ("io_out", sum),
+        "peak_memory_megabytes": ("max_rss", max),
+    }
+    return {
+        f"{SYSTEM}{name}": combine(job[column] for job in measured)
+        for name, (column, combine) in columns.items()
+        if measured and all(column in job for job in measured)
+    }
 
 
 def measurement(suite: str, step: Step) -> Path:
@@ -23,12 +47,24 @@ def measurement(suite: str, step: Step) -> Path:
     return path.with_name(f"{path.name}.tsv")
 
 
-def _measured(results: Results, step: Step) -> float | None:
+def _measured(results: Results, step: Step) -> list[Job] | None:
     path, made = measurement(results.params.suite, step), record(results.graph, step)
     try:
         if path.stat().st_mtime < made.stat().st_mtime:
             return None
         with path.open(encoding="utf-8", newline="") as file:
-            return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
-    except (OSError, KeyError, ValueError):  # cleaned away, or cut off with its job
+            found = [_numbers(row) for row in csv.DictReader(file, delimiter="\t")]
+    except OSError:  # cleaned away
         return None
+    return found if found and all("s" in job for job in found) else None  # or cut off with its job
+
+
+def _numbers(row: dict[str, str]) -> Job:
+    """The columns that hold a number: a job that was over too soon has "-" in some."""
+    found = {}
+    for name, text in row.items():
+        try:
+            found[name] = float(text)
+        except (TypeError, ValueError):
+            continue
+    return found

@@ -10,17 +10,20 @@ from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
 from flmm.tracking.names import flat, safe
 
-# A backbone's runs, and the steps whose results each shows.
+# The runs, and the steps whose results each shows.
 RUNS = {
     "prepare": ("prepare",),
     "extract": ("pilot", "extract"),
     "embed": ("embed",),
     "train": ("train", "import"),
+    "repeat": ("repeat",),
     "keywords": ("keywords",),
     "evaluate": ("select", "evaluate", "count", "overlays"),
 }
+# Those that are the same for all backbones.
+SHARED = ("prepare", "embed")
 # Values of one part or one benchmark, of which a run shows many.
-OF_ONE_ITEM = {"dataset", "split", "refs", "first", "benchmark", "prompt", "ways"}
+OF_ONE_ITEM = {"dataset", "split", "refs", "first", "benchmark", "prompt", "ways", "train.seed"}
 
 
 class Results:
@@ -58,11 +61,21 @@ class Results:
         return self.keys.known(self.graph.head(self.backbone))
 
     def name(self, run: str) -> str:
-        """What a run is called: a backbone and its head, and in its child runs the step."""
+        """What a run is called: a backbone and its head, in its child runs the step, else the suite and the step."""
+        if run in SHARED:
+            return f"{self.params.suite} {run}"
         if run != "pipeline":
             return f"{self.backbone} {run}"
         origin = "trained" if self.backbone in self.graph.trained else "published"
         return f"{self.backbone}, {origin} head {self.head[:6]}"
+
+    def shared_identity(self, run: str) -> str:
+        """What tells a run that all backbones share from others.
+
+        Raises:
+            InputError: an upstream file is not here yet.
+        """
+        return sha256_of({str(step): self.keys.known(step) for step in self.steps(run)})[:16]
 
     @cached_property
     def identity(self) -> str:

@@ -1,7 +1,5 @@
 """A run of MLflow per fine-tuned LMM, with its masks' and answers' numbers, beside the runs of the backbones."""
 
-import os
-
 from flmm.evaluation.records import read_records
 from flmm.files import read_json
 from flmm.params import Params
@@ -29,8 +27,6 @@ def _run(keys: Keys, step: Step) -> tuple[str, str, Tags, Content]:
     params, name = keys.params, step.item
     entry, folder = params.active.rivals[name], paths.rival(params, name)
     tags = {"suite": params.suite, "step": step.name, "rival": name, "frozen": entry.frozen}
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc_experiment"] = experiment
     records = read_records(folder / "metrics.json")
     places = ["/".join((r.benchmark, r.split, r.protocol, r.metric)) for r in records]
     metrics = {

@@ -12,9 +12,10 @@ from flmm.files import write_json
 from flmm.params import Params
 from flmm.tracking import contents, descriptions
 from flmm.tracking.contents import Content, Data
+from flmm.tracking.durations import SYSTEM
 from flmm.tracking.models import register
 from flmm.tracking.names import Point
-from flmm.tracking.results import RUNS, Results
+from flmm.tracking.results import RUNS, SHARED, Results
 from flmm.tracking.rivals import runs as fine_tuned
 from flmm.tracking.store import STORE_ERRORS, Store
 from flmm.tracking.uri import is_the_project_s, tracking_uri
@@ -25,7 +26,9 @@ EARLIER = " (earlier)"  # at the end of a run's name: it is of other parameters 
 
 
 def track(params: Params, *, reports: Path) -> None:
-    """Write one parent run per backbone with one child per step, one run per rival, and ``tracking.json`` with the ids.
+    """Write the runs, and ``tracking.json`` with their ids.
+
+    One parent run per backbone with one child per step, one run per step that all backbones share, one per rival.
 
     Runs of other configurations of the suite stay, tagged ``current=false``; so are those of an experiment that DVC
     runs in a copy of the project.
@@ -37,15 +40,16 @@ def track(params: Params, *, reports: Path) -> None:
     store = Store.connect()
     results = {backbone: Results(params, backbone) for backbone in params.backbones}
     try:
+        shared = _shared(store, results[params.backbones[0]])
         runs = {backbone: _backbone(store, each, reports) for backbone, each in results.items()}
         rivals = {
-            name: _write(store, key, name, {**tags, "current": _current()}, content)
+            name: _write(store, key, name, {**tags, **_told_by()}, content)
             for key, name, tags, content in fine_tuned(params)
         }
         if is_the_project_s():
             note = descriptions.of_experiment(params, store.experiment, runs)
             store.client.set_experiment_tag(store.experiment, descriptions.TAG, note)
-            present = {run for entry in runs.values() for run in entry.values()} | set(rivals.values())
+            present = {run for entry in (shared, rivals, *runs.values()) for run in entry.values()}
             _retire(store, params.suite, present)
     except STORE_ERRORS as error:
         raise StepError(
@@ -57,6 +61,7 @@ def track(params: Params, *, reports: Path) -> None:
         "experiment": store.experiment,
         "pipelines": pipelines,
         "runs": runs,
+        "shared": shared,
         "rivals": rivals,
     }
     write_json(reports / "tracking.json", record)
@@ -74,12 +79,22 @@ def _retire(store: Store, suite: str, present: set[str]) -> None:
             )
 
 
+def _shared(store: Store, results: Results) -> dict[str, str]:
+    found = {}
+    for step in SHARED:
+        if results.steps(step):
+            tags = {"suite": results.params.suite, "step": step, **_told_by()}
+            key = f"{results.shared_identity(step)}-{step}"
+            found[step] = _write(store, key, results.name(step), tags, contents.child(results, step))
+    return found
+
+
 def _backbone(store: Store, results: Results, reports: Path) -> dict[str, str]:
     parent = write(store, results, "pipeline", contents.parent(results, reports), parent=None)
     runs = {"pipeline": parent}
     for step in RUNS:
-        if step == "keywords" and not results.steps(step):
-            continue  # no narrative to fit it on
+        if step in SHARED or (step in ("keywords", "repeat") and not results.steps(step)):
+            continue  # no narrative to fit it on, no further seed
         runs[step] = write(store, results, step, contents.child(results, step), parent=parent)
     if is_the_project_s():  # a copy's paths would lead nowhere
         register(store, results.params, results.backbone, store.client.get_run(runs["train"]))
@@ -94,10 +109,8 @@ def identity(results: Results, step: str) -> tuple[str, str, dict[str, str]]:
         "backbone": results.backbone,
         "step": step,
         "pipeline_key": pipeline,
-        "current": _current(),
+        **_told_by(),
     }
-    if experiment := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc_experiment"] = experiment
     return f"{pipeline}-{step}", results.name(step), tags
 
 
@@ -137,6 +150,12 @@ def _end(run: Run, content: Content) -> int | None:
     return None if content.seconds is None else int(run.info.start_time + 1000 * content.seconds)
 
 
+def _told_by() -> dict[str, str]:
+    """Tags that say whether a run is of the present results, and of which experiment of DVC."""
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return {"current": _current(), **({"dvc_experiment": experiment} if experiment else {})}
+
+
 def _current() -> str:
     return str(is_the_project_s()).lower()
 
@@ -146,7 +165,9 @@ def _extends(store: Store, run: Run, content: Content) -> bool:
     if any(content.params.get(name) != value for name, value in run.data.params.items()):
         return False
     return all(
-        history <= set(content.metrics.get(name, [])) for name, history in _histories(store, run).items()
+        history <= set(content.metrics.get(name, []))
+        for name, history in _histories(store, run).items()
+        if not name.startswith(SYSTEM)  # as it was measured when the run was written
     )
 
 
@@ -169,6 +190,7 @@ def _fill(store: Store, run: Run, content: Content) -> None:
         for step, value in wanted
         if (step, value) not in known.get(name, set())
     ]
+    points += [Metric(name, value, now, 0) for name, value in content.system.items() if name not in known]
     for start in range(0, len(points), BATCH):
         store.client.log_batch(run_id, metrics=points[start : start + BATCH])
     store.client.log_inputs(run_id, datasets=[_dataset(entry) for entry in content.data])

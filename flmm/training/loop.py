@@ -54,7 +54,7 @@ def train(
     config = _head_config(params, backbone_name, images, segmenter)
     head = _fresh_head(params, config, segmenter)
     accelerator = make_accelerator(params.train)
-    trainer = Trainer(params.train, params.seed, head, images, accelerator)
+    trainer = Trainer(params.train, params.train.seeds[0], head, images, accelerator)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
         kept = Checkpoints(checkpoints, key)
         done, state = kept.resume()
@@ -80,7 +80,7 @@ def _fresh_head(params: Params, config: HeadConfig, segmenter: Segmenter) -> Gro
         layers=config.layers,
         hidden_width=config.hidden_width,
         segmenter=segmenter,
-        seed=params.seed,
+        seed=params.train.seeds[0],
         selection=config.selection,
     )
 

@@ -101,6 +101,17 @@ def test_png_counts_plurals_as_things_under_paper_only(png: Manifest) -> None:
         assert found[protocol, "unet", "AR_plurals"] == pytest.approx(0.001)
 
 
+def test_png_is_counted_by_category_under_standard(png: Manifest) -> None:
+    rows = run(png, unet=PERFECT).to_pylist()
+    named = [{**row, "category": "sky" if row["is_plural"] else "dog"} for row in rows]
+    spoilt = [{**row, "iou": 0.0} if row["category"] == "sky" else row for row in named]
+    found = records(pa.Table.from_pylist(spoilt, schema=PREDICTION_SCHEMA))
+    by_category = {place: value for place, value in found.items() if "/" in place[2]}
+    assert by_category["standard", "unet", "AR/dog"] == pytest.approx(99.999)
+    assert by_category["standard", "unet", "AR/sky"] == pytest.approx(0.001)
+    assert {protocol for protocol, _, _ in by_category} == {"standard"}
+
+
 def test_every_row_says_what_was_predicted_and_what_is_true(refcoco: Manifest) -> None:
     table = run(refcoco, unet=SHIFTED)
     assert table.schema == PREDICTION_SCHEMA

@@ -13,7 +13,7 @@ from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report.export import as_csv, as_latex, write_tables
 from flmm.report.overview import overview
-from flmm.report.tabulate import Cell, Row, Table
+from flmm.report.tabulate import Cell, Row, Table, full
 from tests.report.conftest import write
 
 
@@ -102,6 +102,18 @@ def test_every_table_of_results_has_its_files(params: Params, tree: Any, tmp_pat
     assert names == {f"{slug}.{ending}" for slug in slugs for ending in ("csv", "tex")}
     with (tmp_path / "tables" / "refcoco.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 2 * 4 * 3  # protocols, heads, splits
+
+
+def test_categories_of_masks_are_shown_of_the_refined_masks_alone() -> None:
+    records = [
+        record("b", value, head=head, benchmark="png", metric=metric)
+        for head, value in (("unet", 40.0), ("unet+sam", 60.0), ("untrained+sam", 1.0))
+        for metric in ("AR", "AR/red circle", "AR/sky")
+    ]
+    _, found = full(records)
+    assert found.slug == "png-by-category" and len(found.columns) == 1
+    shown = [(row.headings, row.cells[0].text) for group in found.groups for row in group]
+    assert shown == [(("red circle",), "60.0"), (("sky",), "60.0")]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """MLflow is rebuilt from result files: nothing twice, nothing lost, and a dead server harms nothing."""
 
+import hashlib
 import json
 import multiprocessing
 import shutil
@@ -22,9 +23,11 @@ from flmm.params import Params, parse_params
 from flmm.pipeline import paths
 from flmm.pipeline.steps import Graph
 from flmm.tracking.contents import Content, Data
+from flmm.tracking.durations import measurement
 from flmm.tracking.live import LiveCurves
+from flmm.tracking.lock import tell_lock
 from flmm.tracking.names import metric_names
-from flmm.tracking.results import RUNS, Results
+from flmm.tracking.results import RUNS, SHARED, Results
 from flmm.tracking.store import Store
 from flmm.tracking.track import track, write
 
@@ -160,10 +163,12 @@ def _history(step: str, metric: str) -> list[tuple[int, float]]:
 def test_a_backbone_has_one_parent_and_one_finished_run_per_step(params: Params) -> None:
     track(params, reports=Path("reports"))
     runs = {run.data.tags["step"]: run for run in _runs()}
-    assert set(runs) == {"pipeline", *RUNS}
+    assert set(runs) == {"pipeline", *RUNS} - {"repeat"}  # one seed
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     parent = runs.pop("pipeline").info.run_id
-    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+    assert {step for step, run in runs.items() if run.data.tags.get("mlflow.parentRunId") != parent} == set(
+        SHARED
+    )
     # MLflow refuses + and @ in a name.
     assert _scores(runs["evaluate"]) == {
         "refcoco_/val/paper/unet_sam/Pr_0.5": 80.0,
@@ -257,7 +262,7 @@ def test_other_params_make_new_runs_and_the_old_ones_are_no_longer_current(param
     track(other, reports=Path("reports"))
     current = {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"}
     assert len(current) == len(first)
-    assert current.isdisjoint(first)
+    assert current & first == {run.info.run_id for run in _runs() if run.data.tags["step"] in SHARED}
     track(params, reports=Path("reports"))
     assert {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"} == first
 
@@ -295,9 +300,10 @@ def test_another_benchmark_completes_the_runs_that_are_there(params: Params) -> 
     listed = params.evaluate.benchmarks
     fewer = params.evaluate.model_copy(update={"benchmarks": listed[:-1]})
     track(params.model_copy(update={"evaluate": fewer}), reports=Path("reports"))
-    before = {run.info.run_id for run in _runs()}
+    before = {run.info.run_id for run in _runs() if run.data.tags["step"] not in SHARED}
     track(params, reports=Path("reports"))
-    assert {run.info.run_id for run in _runs() if run.data.tags["current"] == "true"} == before
+    current = [run for run in _runs() if run.data.tags["current"] == "true"]
+    assert {run.info.run_id for run in current if run.data.tags["step"] not in SHARED} == before
 
 
 def test_other_numbers_of_the_same_configuration_replace_its_run(params: Params) -> None:
@@ -312,9 +318,47 @@ def test_the_runs_of_a_parent_that_was_replaced_follow_it(params: Params) -> Non
     for value in (80.0, 90.0):
         write_json(paths.metrics(params, BACKBONE), [_record("refcoco", "unet+sam", "cIoU", value)])
         track(params, reports=Path("reports"))
-    runs = {run.data.tags["step"]: run for run in _runs()}
+    runs = {run.data.tags["step"]: run for run in _runs() if run.data.tags["step"] not in SHARED}
     parent = runs.pop("pipeline").info.run_id
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent}
+
+
+def test_what_all_backbones_share_is_told_once(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    shared = {run.info.run_id: run for run in _runs() if run.data.tags["step"] in SHARED}
+    assert {run.info.run_name for run in shared.values()} == {"shapes prepare", "shapes embed"}
+    assert not any("backbone" in run.data.tags for run in shared.values())
+    # Another head is another parent; what it shares with the earlier one stays, and stays current.
+    track(
+        params.model_copy(update={"train": params.train.model_copy(update={"lr": 0.5})}),
+        reports=Path("reports"),
+    )
+    again = {run.info.run_id: run for run in _runs() if run.data.tags["step"] in SHARED}
+    assert set(again) == set(shared)
+    assert {run.data.tags["current"] for run in again.values()} == {"true"}
+
+
+def test_what_a_step_took_is_told_and_is_no_reason_to_make_its_run_anew(params: Params) -> None:
+    results = Results(params, BACKBONE)
+    for step in results.steps("extract"):
+        line = "3.5\t900.5\t1.0\t2.0\t3.0"
+        write_text(measurement("shapes", step), f"s\tmax_rss\tio_in\tio_out\tcpu_time\n{line}\n")
+    track(params, reports=Path("reports"))
+    (run,) = [run for run in _runs() if run.data.tags["step"] == "extract"]
+    assert run.data.metrics["system/peak_memory_megabytes"] == 900.5
+    shutil.rmtree("logs")
+    track(params, reports=Path("reports"))
+    (again,) = [run for run in _runs() if run.data.tags["step"] == "extract"]
+    assert again.info.run_id == run.info.run_id
+    assert again.data.metrics == run.data.metrics
+
+
+def test_the_lock_of_the_results_is_a_tag_of_the_current_runs(params: Params) -> None:
+    track(params, reports=Path("reports"))
+    Path("dvc.lock").write_text("schema: '2.0'")
+    tell_lock(params, Path("dvc.lock"))
+    digest = hashlib.sha256(b"schema: '2.0'").hexdigest()
+    assert {run.data.tags["dvc_lock"] for run in _runs()} == {digest}
 
 
 def test_live_curves_are_completed_without_duplicates(params: Params) -> None:

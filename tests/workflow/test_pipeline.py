@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import statistics
 import time
 
 import pytest
@@ -159,7 +160,43 @@ def test_the_runs_hold_curves_metrics_datasets_and_pictures(made_project: Projec
     assert {step for step, run in runs.items() if run.data.tags.get("mlflow.parentRunId") != parent} == {
         "pipeline",
         "rival",  # an LMM of its own, beside the backbone
+        "prepare",  # the same for all backbones
+        "embed",
     }
+
+
+def test_snakemakes_own_report_shows_the_results(made_project: Project) -> None:
+    project = made_project
+    project.run("snakemake", "--cores", "2")
+    project.run("snakemake", "--report", "snakemake.html")
+    page = (project.folder / "snakemake.html").read_text(encoding="utf-8")
+    assert "comparison of backbones with 95 % intervals" in page
+    for name in ("index.html", "headline.csv", "curves.csv"):
+        assert f"reports/{name}" in page
+
+
+def test_a_further_seed_is_trained_and_counted_beside_the_head(made_project: Project) -> None:
+    project = made_project
+    project.run("snakemake", "--cores", "2")
+    project.set("train", "seeds", value=[7, 8])
+    project.run("snakemake", "--cores", "2")
+    results = project.folder / "results/shapes/shapes-llava"
+    assert (results / "repeat/8/head.safetensors").read_bytes() != (project.folder / HEAD).read_bytes()
+    place = ("unet+sam", "refcoco", "val", "standard", "cIoU")
+    values = [
+        record["value"]
+        for file in ("count/metrics.json", "repeat/8/metrics.json")
+        for record in json.loads((results / file).read_text())
+        if tuple(record[name] for name in ("head", "benchmark", "split", "protocol", "metric")) == place
+    ]
+    assert len(values) == 2
+    shown = f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
+    assert shown in (project.folder / "reports/tables/several-heads.csv").read_text()
+    (run,) = [run for run in current_runs(project) if run.data.tags["step"] == "repeat"]
+    assert run.data.metrics["refcoco/val/unet_sam/mean"] == pytest.approx(statistics.mean(values))
+    project.run("flmm", "record")
+    assert "up to date" in project.run("dvc", "status")
+    project.set("train", "seeds", value=[7])
 
 
 def test_a_published_head_is_imported_evaluated_and_recorded(made_project: Project) -> None:

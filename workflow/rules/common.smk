@@ -87,6 +87,7 @@ wildcard_constraints:
     archive=names(GRAPH.archives),
     benchmark=names(GRAPH.benchmarks),
     rival=names(P.active.rivals),
+    seed=names(str(seed) for seed in P.train.seeds),
 
 
 def reads(step):
@@ -94,9 +95,8 @@ def reads(step):
 
     def files(wildcards):
         given = dict(wildcards)
-        item = next(
-            (given[name] for name in ("source", "part", "archive", "benchmark", "rival") if name in given), ""
-        )
+        items = ("source", "part", "archive", "benchmark", "rival", "seed")
+        item = next((given[name] for name in items if name in given), "")
         return state().inputs(Step(step, given.get("backbone", ""), item))
 
     return files

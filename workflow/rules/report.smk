@@ -13,9 +13,9 @@ rule report:
         "reports/key.json",
         "reports/metrics.json",
         "reports/headline.json",
-        "reports/headline.csv",
-        "reports/curves.csv",
-        "reports/index.html",
+        report("reports/headline.csv", category="Results", caption="../report/headline.rst"),
+        report("reports/curves.csv", category="Results", caption="../report/curves.rst"),
+        report("reports/index.html", category="Results", caption="../report/page.rst"),
     log:
         "logs/report.log",
     benchmark:

@@ -1,5 +1,5 @@
 # train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
-# the baseline's attention heads · keywords: which words of an answer are grounded
+# the baseline's attention heads · keywords: which words of an answer are grounded · repeat: the head of another seed
 
 
 rule train:
@@ -74,3 +74,23 @@ rule keywords:
         gpu=GPU,
     shell:
         "flmm keywords --backbone {wildcards.backbone:q} > {log} 2>&1"
+
+
+rule repeat:
+    input:
+        reads("repeat"),
+    output:
+        # The head lies beside them.
+        "results/{suite}/{backbone}/repeat/{seed}/key.json",
+        "results/{suite}/{backbone}/repeat/{seed}/metrics.json",
+    log:
+        "logs/{suite}/{backbone}/repeat/{seed}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/repeat/{seed}.tsv"
+    wildcard_constraints:
+        backbone=names(GRAPH.trained),
+    threads: P.train.threads
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm repeat --backbone {wildcards.backbone:q} --seed {wildcards.seed} > {log} 2>&1"
