@@ -182,6 +182,12 @@ class Backbone(ABC):
         """
 
     @abstractmethod
+    def answer(
+        self, image: Image.Image, questions: Sequence[str], *, max_new_tokens: int, tap: bool
+    ) -> list[Generation]:
+        """Answer several questions about one picture, each as ``generate`` answers it alone."""
+
+    @abstractmethod
     def look(self, images: Sequence[Image.Image], question: str, *, max_new_tokens: int) -> tuple[int, ...]:
         """Answer greedily from several pictures; nothing is read. The new token ids, without the end token.
 
