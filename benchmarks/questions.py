@@ -64,7 +64,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     backbone = Grounder.load(options.model, device="cpu").backbone
     picture = Image.fromarray(make_scene(11).image)
-    table = Table("questions", "pass", "alone, ms each", "together, ms each", "alone / together", title=options.model)
+    table = Table(
+        "questions", "pass", "alone, ms each", "together, ms each", "alone / together", title=options.model
+    )
     for count, (name, tap) in product((6, 12), (("plain", False), ("attached", True))):
         ways = [partial(way, backbone, picture, tap) for way in (alone, together)]
         before, after = measured(ways, QUESTIONS[:count], options.rounds)

@@ -217,8 +217,7 @@ class TransformersBackbone(Backbone):
         """Greedy, whatever the model's generation config says.
 
         Raises:
-            InputError: question and answer do not fit the model's context; the model cannot read the photograph or the
-            question (names it).
+            InputError: question and answer do not fit the context; the model cannot read the picture or the question.
         """
         encoded = self.read(image, question)
         self.check_length(repr(question), encoded.length, max_new_tokens)

@@ -2,13 +2,13 @@
 
 Behind the shared beginning the questions lie one after another in one sequence, and each sees the beginning and itself
 alone. An answer's next token is fed back together with those of the others.
-Legend: Q questions that are still answered, T tokens of a forward, S keys, L layers, D hidden width, C channels = layers
-x heads, N image columns.
+Legend: Q questions that are still answered, T tokens of a forward, S keys, L layers, D hidden width, C channels =
+layers x heads, N image columns.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,11 +43,9 @@ def answer(
     Raises:
         InputError: as ``generate``.
     """
-    shared = begin(backbone, image, questions) if len(questions) > 1 else None
+    shared = begin(backbone, image, questions, max_new_tokens) if len(questions) > 1 else None
     if shared is None:
         return [backbone.generate(image, each, max_new_tokens=max_new_tokens, tap=tap) for each in questions]
-    for question, rest in zip(questions, shared.rests, strict=True):
-        backbone.check_length(repr(question), shared.length + len(rest), max_new_tokens)
     found: list[Generation] = []
     everything = [_Asked(each, list(rest)) for each, rest in zip(questions, shared.rests, strict=True)]
     for first in range(0, len(everything), TOGETHER):
@@ -80,16 +78,18 @@ class Shared:
 
 @torch.no_grad()
 def begin(
-    backbone: "TransformersBackbone", image: Image.Image, questions: Sequence[str]
+    backbone: "TransformersBackbone", image: Image.Image, questions: Sequence[str], max_new_tokens: int
 ) -> Shared | None:
     """Read what the questions' prompts share; None where it does not hold the whole picture, or cannot be kept.
 
     Raises:
-        InputError: the model cannot read the picture or a question (names it).
+        InputError: as ``generate``.
     """
     prompt = backbone.read(image, questions[0])
     told = _tokens(backbone, image, questions, prompt)
-    length = min(len(os.path.commonprefix(told)), min(map(len, told)) - 1)
+    for question, tokens in zip(questions, told, strict=True):
+        backbone.check_length(repr(question), len(tokens), max_new_tokens)
+    length = min(_same(told), min(map(len, told)) - 1)  # a token of each is left to be fed
     if length <= max(int(columns.max()) for columns in prompt.columns):
         return None
     ids, cache = prompt.inputs["input_ids"], DynamicCache()
@@ -113,7 +113,7 @@ def _tokens(
     spelled = [_spelled(backbone, each) for each in questions]
     told = [first]
     for question, ids in zip(questions[1:], spelled[1:], strict=True):
-        same = len(os.path.commonprefix([spelled[0], ids]))
+        same = _same([spelled[0], ids])
         rest = spelled[0][same:]
         start = len(first) - len(rest)
         # Not so where the picture is behind the question, or `words` are not those of `encode`.
@@ -122,6 +122,11 @@ def _tokens(
         else:
             told.append(backbone.read(image, question).inputs["input_ids"][0].tolist())
     return told
+
+
+def _same(told: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of them begin with."""
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, zip(*told, strict=False)))
 
 
 def _spelled(backbone: "TransformersBackbone", question: str) -> list[int]:

@@ -15,7 +15,6 @@ from flmm.backbones.words import as_words, special_marks
 from flmm.errors import InputError
 from flmm.protocols import SEPARATOR, Answer
 
-
 SHARED = -1  # who says what all see
 
 

@@ -83,11 +83,9 @@ class SegModel:
         Raises:
             InputError: the picture or a question cannot be read, or does not fit the model's context.
         """
-        shared = begin(self.backbone, image, questions)
+        shared = begin(self.backbone, image, questions, max_new_tokens)
         assert shared is not None  # a LLaVA reads the picture before the question
         asked, length, cache = shared.rests, shared.length, shared.cache
-        for text, tokens in zip(questions, asked, strict=True):
-            self.backbone.check_length(repr(text), length, len(tokens) + max_new_tokens)
         drafts = [self._spell(pieces)[:max_new_tokens] for pieces in guesses] or [[] for _ in asked]
         said: list[list[int]] = [[] for _ in asked]
         found: dict[int, Said] = {}

@@ -14,7 +14,13 @@ from flmm.params import BackboneEntry
 from flmm.shapes.world.scenes import make_scene
 from flmm.shipped import MODELS, models
 
-QUESTIONS = ("Is there a red circle?", "Is there a dog in the image?", " a star, or", "Is", "where is it?\nA. x")
+QUESTIONS = (
+    "Is there a red circle?",
+    "Is there a dog in the image?",
+    " a star, or",
+    "Is",
+    "where is it?\nA. x",
+)
 SHORT = "Is there a {} in the image?\nAnswer the question using a single word or phrase."
 THINGS = ("red star", "blue circle", "green square", "star", "large yellow triangle")
 NEW = 4
@@ -87,7 +93,7 @@ def test_logits_and_prompts_are_those_of_the_whole_prompt(
 ) -> None:
     outputs = []
     hook = any_backbone.model.register_forward_hook(lambda *call: outputs.append(call[2].logits[0]))
-    shared = questions.begin(any_backbone, image, QUESTIONS)
+    shared = questions.begin(any_backbone, image, QUESTIONS, NEW)
     any_backbone.answer(image, QUESTIONS, max_new_tokens=1, tap=False)
     hook.remove()
     assert shared is not None
@@ -112,14 +118,16 @@ def test_more_questions_than_go_side_by_side_come_back_in_their_order(
 def shares(backbone: TransformersBackbone, image: Image.Image) -> bool:
     """Whether questions share a beginning; what they are answered is `generate`'s in any case."""
     check(backbone, image, QUESTIONS, NEW)
-    return questions.begin(backbone, image, QUESTIONS) is not None
+    return questions.begin(backbone, image, QUESTIONS, NEW) is not None
 
 
 def test_a_picture_behind_the_question_is_asked_about_alone(
     backbone: TransformersBackbone, image: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert shares(backbone, image)
-    monkeypatch.setattr(backbone, "words", lambda text: f"USER: {text} {backbone.processor.image_token} ASSISTANT:")
+    monkeypatch.setattr(
+        backbone, "words", lambda text: f"USER: {text} {backbone.processor.image_token} ASSISTANT:"
+    )
     assert not shares(backbone, image)
 
 
@@ -149,7 +157,7 @@ def test_a_cache_that_forgets_keys_is_not_shared(
 
 
 def test_a_question_that_does_not_fit_is_named(backbone: TransformersBackbone, image: Image.Image) -> None:
-    with pytest.raises(InputError, match="'a dog': .* exceed the 512 positions"):
+    with pytest.raises(InputError, match=r"'a dog': .* exceed the 512 positions"):
         backbone.answer(image, ["a dog", "a cat"], max_new_tokens=500, tap=False)
 
 
