@@ -37,7 +37,7 @@ def alone(backbone: Backbone, picture: Image.Image, tap: bool, asked: Sequence[s
 
 def together(backbone: Backbone, picture: Image.Image, tap: bool, asked: Sequence[str]) -> list[Generation]:
     """All of them side by side."""
-    return backbone.answer(picture, asked, max_new_tokens=LONGEST, tap=tap)
+    return list(backbone.answer(picture, asked, max_new_tokens=LONGEST, tap=tap))
 
 
 def measured(ways: Sequence[Way], asked: Sequence[str], rounds: int) -> list[float]:

@@ -5,7 +5,7 @@ columns.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -246,7 +246,7 @@ class TransformersBackbone(Backbone):
 
     def answer(
         self, image: Image.Image, questions: Sequence[str], *, max_new_tokens: int, tap: bool
-    ) -> list[Generation]:
+    ) -> Iterator[Generation]:
         """As ``generate``; what the prompts share is computed once."""
         return answer(self, image, questions, max_new_tokens=max_new_tokens, tap=tap)
 

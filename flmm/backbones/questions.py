@@ -6,9 +6,9 @@ Legend: Q questions that are still answered, T tokens of a forward, S keys, L la
 layers x heads, N image columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,7 +23,7 @@ from flmm.backbones.words import as_words
 if TYPE_CHECKING:
     from flmm.backbones.lmm import Prompt, TransformersBackbone
 
-# As many as go side by side: what the tap reads of their tokens is in memory at once.
+# As many go side by side: what the tap reads of their tokens is in memory at once.
 TOGETHER = 16
 
 
@@ -34,7 +34,7 @@ def answer(
     *,
     max_new_tokens: int,
     tap: bool,
-) -> list[Generation]:
+) -> Iterator[Generation]:
     """Each question's greedy answer, as ``generate`` gives it to that question alone.
 
     So it is asked where the prompts share too little (a picture after the question), or the model's cache does not
@@ -45,15 +45,14 @@ def answer(
     """
     shared = begin(backbone, image, questions, max_new_tokens) if len(questions) > 1 else None
     if shared is None:
-        return [backbone.generate(image, each, max_new_tokens=max_new_tokens, tap=tap) for each in questions]
-    found: list[Generation] = []
-    everything = [_Asked(each, list(rest)) for each, rest in zip(questions, shared.rests, strict=True)]
-    for first in range(0, len(everything), TOGETHER):
-        asked = everything[first : first + TOGETHER]
+        for question in questions:
+            yield backbone.generate(image, question, max_new_tokens=max_new_tokens, tap=tap)
+        return
+    waiting = zip(questions, shared.rests, strict=True)
+    while asked := [_Asked(question, list(rest)) for question, rest in islice(waiting, TOGETHER)]:
         _SideBySide(backbone, shared, tap).answer(asked, max_new_tokens)
-        found += [each.generation(shared.prompt, backbone.tokenizer) for each in asked]
+        yield from (each.generation(shared.prompt, backbone.tokenizer) for each in asked)
         shared.forget()
-    return found
 
 
 @dataclass(frozen=True)

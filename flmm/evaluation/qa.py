@@ -5,7 +5,7 @@ head (U-Net and refiner) making masks of them. Token ids are compared one for on
 are asked together, in both passes in the same way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
 from flmm.evaluation.tables import dataset_and_split
 from flmm.heads.batches import together
-from flmm.heads.model import GroundingHead
+from flmm.heads.model import GroundingHead, HeadOutput
 from flmm.heads.segmenter import Segmenter
 from flmm.progress import tracked
 
@@ -63,23 +63,25 @@ class AttachedHead:
         self._head, self._segmenter = head, segmenter
 
     @torch.inference_mode()
-    def masks(self, image: Image.Image, spoken: Sequence[Generation], where: Sequence[str]) -> list[int]:
-        """Make the refined masks of some answers' tokens; returns how many of each.
+    def masks(
+        self, image: Image.Image, spoken: Iterable[Generation], where: Sequence[str]
+    ) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Make the refined masks of answers about one picture; yields each answer's tokens and how many it has.
 
         Raises:
             StepError: they are not finite (``where`` names the questions).
         """
         size = (image.height, image.width)
-        counts = [0] * len(spoken)
-        read = [(i, each.observation.head_input(size)) for i, each in enumerate(spoken) if each.observation]
-        if not read:
-            return counts
-        embedding = self._segmenter.embed(image)  # (1, C, E, E)
-        for some in together(read, lambda each: len(each[1])):
-            outputs = self._head([said for _, said in some], [embedding] * len(some))
-            for (number, _), output in zip(some, outputs, strict=True):
-                counts[number] = len(to_masks(output.refined, size, where[number]))
-        return counts
+        embedding: torch.Tensor | None = None  # (1, C, E, E)
+        for some in together(zip(spoken, where, strict=True), lambda each: _phrases(each[0])):
+            inputs = [each.observation.head_input(size) for each, _ in some if each.observation]
+            outputs: Iterator[HeadOutput] = iter(())
+            if inputs:
+                embedding = self._segmenter.embed(image) if embedding is None else embedding
+                outputs = iter(self._head(inputs, [embedding] * len(inputs)))
+            for each, name in some:
+                made = len(to_masks(next(outputs).refined, size, name)) if each.observation else 0
+                yield each.tokens, made
 
 
 def answer_twice(
@@ -98,17 +100,18 @@ def answer_twice(
     reach it. Greedy answers are deterministic: a question that several splits share is asked once.
     """
     by_picture = grouped(questions, prompt)
-    plain: dict[tuple[Any, ...], list[Generation]] = {}
+    plain: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
     found: dict[tuple[Any, ...], Answered] = {}
     for key, asked in tracked(by_picture.items(), f"{description}: plain"):
         image = pictures.of(next(iter(asked.values())))
-        plain[key] = backbone.answer(image, list(asked), max_new_tokens=max_new_tokens, tap=False)
+        answers = backbone.answer(image, list(asked), max_new_tokens=max_new_tokens, tap=False)
+        plain[key] = [each.tokens for each in answers]
     for key, asked in tracked(by_picture.items(), f"{description}: head attached"):
         image = pictures.of(next(iter(asked.values())))
         spoken = backbone.answer(image, list(asked), max_new_tokens=max_new_tokens, tap=True)
         masks = attached.masks(image, spoken, [f"question {each.question_id}" for each in asked.values()])
-        for text, before, after, count in zip(asked, plain[key], spoken, masks, strict=True):
-            found[*key, text] = Answered(before.tokens, after.tokens, count)
+        for text, before, (after, count) in zip(asked, plain[key], masks, strict=True):
+            found[*key, text] = Answered(before, after, count)
     return [found[*_picture(each), prompt(each)] for each in questions]
 
 
@@ -120,6 +123,10 @@ def grouped(
     for question in questions:
         found.setdefault(_picture(question), {}).setdefault(prompt(question), question)
     return found
+
+
+def _phrases(spoken: Generation) -> int:
+    return len(spoken.observation.texts) if spoken.observation else 0
 
 
 def _picture(question: Question) -> tuple[Any, ...]:

@@ -41,8 +41,8 @@ def same_readings(found: Generation, expected: Generation) -> None:
 
 def check(backbone: TransformersBackbone, image: Image.Image, asked: tuple[str, ...], most: int) -> None:
     """Plain answers are `generate`'s, attached ones the same, and what is read of them, too."""
-    plain = backbone.answer(image, asked, max_new_tokens=most, tap=False)
-    found = backbone.answer(image, asked, max_new_tokens=most, tap=True)
+    plain = list(backbone.answer(image, asked, max_new_tokens=most, tap=False))
+    found = list(backbone.answer(image, asked, max_new_tokens=most, tap=True))
     assert [each.tokens for each in found] == [each.tokens for each in plain]
     for question, silent, read in zip(asked, plain, found, strict=True):
         expected = backbone.generate(image, question, max_new_tokens=most, tap=True)
@@ -83,7 +83,7 @@ def test_the_picture_is_read_once_for_all_questions(
     monkeypatch.setattr(any_backbone, "generate", None)
     # A space at the beginning becomes another token where Gemma's processor puts two newlines before it.
     asked = [each for each in QUESTIONS if each == each.strip()]
-    any_backbone.answer(image, asked, max_new_tokens=1, tap=True)
+    list(any_backbone.answer(image, asked, max_new_tokens=1, tap=True))
     assert read == asked[:1]
 
 
@@ -94,7 +94,7 @@ def test_logits_and_prompts_are_those_of_the_whole_prompt(
     outputs = []
     hook = any_backbone.model.register_forward_hook(lambda *call: outputs.append(call[2].logits[0]))
     shared = questions.begin(any_backbone, image, QUESTIONS, NEW)
-    any_backbone.answer(image, QUESTIONS, max_new_tokens=1, tap=False)
+    list(any_backbone.answer(image, QUESTIONS, max_new_tokens=1, tap=False))
     hook.remove()
     assert shared is not None
     for question, rest, logits in zip(QUESTIONS, shared.rests, outputs[-1], strict=True):
@@ -107,9 +107,9 @@ def test_logits_and_prompts_are_those_of_the_whole_prompt(
 def test_more_questions_than_go_side_by_side_come_back_in_their_order(
     backbone: TransformersBackbone, image: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = backbone.answer(image, QUESTIONS, max_new_tokens=NEW, tap=True)
+    expected = list(backbone.answer(image, QUESTIONS, max_new_tokens=NEW, tap=True))
     monkeypatch.setattr(questions, "TOGETHER", 2)
-    found = backbone.answer(image, QUESTIONS, max_new_tokens=NEW, tap=True)
+    found = list(backbone.answer(image, QUESTIONS, max_new_tokens=NEW, tap=True))
     assert [each.tokens for each in found] == [each.tokens for each in expected]
     for mine, theirs in zip(found, expected, strict=True):
         same_readings(mine, theirs)
@@ -158,12 +158,12 @@ def test_a_cache_that_forgets_keys_is_not_shared(
 
 def test_a_question_that_does_not_fit_is_named(backbone: TransformersBackbone, image: Image.Image) -> None:
     with pytest.raises(InputError, match=r"'a dog': .* exceed the 512 positions"):
-        backbone.answer(image, ["a dog", "a cat"], max_new_tokens=500, tap=False)
+        list(backbone.answer(image, ["a dog", "a cat"], max_new_tokens=500, tap=False))
 
 
 def test_one_question_and_none(backbone: TransformersBackbone, image: Image.Image) -> None:
-    assert backbone.answer(image, [], max_new_tokens=NEW, tap=True) == []
-    (said,) = backbone.answer(image, QUESTIONS[:1], max_new_tokens=NEW, tap=True)
+    assert list(backbone.answer(image, [], max_new_tokens=NEW, tap=True)) == []
+    (said,) = list(backbone.answer(image, QUESTIONS[:1], max_new_tokens=NEW, tap=True))
     assert said.tokens == backbone.generate(image, QUESTIONS[0], max_new_tokens=NEW, tap=True).tokens
-    twice = backbone.answer(image, QUESTIONS[:1] * 2, max_new_tokens=NEW, tap=True)
+    twice = list(backbone.answer(image, QUESTIONS[:1] * 2, max_new_tokens=NEW, tap=True))
     assert [each.tokens for each in twice] == [said.tokens] * 2

@@ -1,5 +1,6 @@
 """How answers in words are read and counted."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -236,17 +237,16 @@ class Speaker:
 
     def answer(
         self, image: Image.Image, questions: list[str], *, max_new_tokens: int, tap: bool
-    ) -> list[Generation]:
+    ) -> Iterator[Generation]:
         self.asked.append((tap, image.getpixel((0, 0)), tuple(questions)))
-        return [Generation((ord(each[0]),), None) for each in questions]
+        return (Generation((ord(each[0]),), None) for each in questions)
 
 
 class Counter:
     """A head that makes as many masks as an answer's first token says."""
 
-    def masks(self, image: Image.Image, spoken: list[Generation], where: list[str]) -> list[int]:
-        assert len(where) == len(spoken)
-        return [each.tokens[0] for each in spoken]
+    def masks(self, image: Image.Image, spoken: Iterator[Generation], where: list[str]) -> Iterator[object]:
+        return ((each.tokens, each.tokens[0]) for each, _ in zip(spoken, where, strict=True))
 
 
 def test_questions_are_asked_picture_by_picture_first_all_plain_and_come_back_in_their_order() -> None:
@@ -301,9 +301,10 @@ def test_the_head_makes_every_answers_masks_and_sees_a_picture_once(monkeypatch:
         Generation((1,) * count, observe(Answer("x", (Piece("a", 0),) * count)) if count else None)
         for count in (1, 0, 2, 2, 3)
     ]
-    assert attached.masks(image, spoken, list("abcde")) == [1, 0, 2, 2, 3]
+    found = list(attached.masks(image, spoken, list("abcde")))
+    assert found == [(each.tokens, len(each.tokens)) for each in spoken]
     assert rooms == [[1, 2], [2], [3]] and segmenter.seen == 1
-    assert attached.masks(image, [Generation((), None)], ["a"]) == [0] and segmenter.seen == 1
+    assert list(attached.masks(image, [Generation((5,), None)], ["a"])) == [((5,), 0)] and segmenter.seen == 1
     with pytest.raises(StepError, match=r"^question 7: the mask logits"):
         four = Generation((1,) * 4, observe(Answer("x", (Piece("a", 0),) * 4)))
-        attached.masks(image, [spoken[0], four], ["question 6", "question 7"])
+        list(attached.masks(image, [spoken[0], four], ["question 6", "question 7"]))
