@@ -62,7 +62,6 @@ class AttachedHead:
     def __init__(self, head: GroundingHead, segmenter: Segmenter) -> None:
         self._head, self._segmenter = head, segmenter
 
-    @torch.inference_mode()
     def masks(
         self, image: Image.Image, spoken: Iterable[Generation], where: Sequence[str]
     ) -> Iterator[tuple[tuple[int, ...], int]]:
@@ -77,8 +76,9 @@ class AttachedHead:
             inputs = [each.observation.head_input(size) for each, _ in some if each.observation]
             outputs: Iterator[HeadOutput] = iter(())
             if inputs:
-                embedding = self._segmenter.embed(image) if embedding is None else embedding
-                outputs = iter(self._head(inputs, [embedding] * len(inputs)))
+                with torch.inference_mode():  # not around the LMM, which speaks as it does without the head
+                    embedding = self._segmenter.embed(image) if embedding is None else embedding
+                    outputs = iter(self._head(inputs, [embedding] * len(inputs)))
             for each, name in some:
                 made = len(to_masks(next(outputs).refined, size, name)) if each.observation else 0
                 yield each.tokens, made
