@@ -198,7 +198,7 @@ def answers(backbone: TransformersBackbone, image: Image.Image) -> Finding:
     """Generated answers with the tap, without it, asked together, and of plain SDPA are equal token for token."""
     questions = ("Is there a dog?", "the star", GROUNDING_PROMPT)
     same = 0
-    together = backbone.answer(image, questions, max_new_tokens=12, tap=True)
+    together = list(backbone.answer(image, questions, max_new_tokens=12, tap=True))
     for question, spoken in zip(questions, together, strict=True):
         tapped = backbone.generate(image, question, max_new_tokens=12, tap=True).tokens
         silent = backbone.generate(image, question, max_new_tokens=12, tap=False).tokens
