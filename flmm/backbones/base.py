@@ -6,7 +6,7 @@ Legend: P phrases, C channels = layers x heads, h w grid, T tokens of a phrase, 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -180,6 +180,12 @@ class Backbone(ABC):
 
         The tokens do not depend on ``tap``.
         """
+
+    @abstractmethod
+    def answer(
+        self, image: Image.Image, questions: Sequence[str], *, max_new_tokens: int, tap: bool
+    ) -> Iterator[Generation]:
+        """Answer several questions about one picture, in their order, each as ``generate`` answers it alone."""
 
     @abstractmethod
     def look(self, images: Sequence[Image.Image], question: str, *, max_new_tokens: int) -> tuple[int, ...]:

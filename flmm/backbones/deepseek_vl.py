@@ -22,6 +22,10 @@ class DeepseekVL(TransformersBackbone):
 
     model_types = frozenset({"deepseek_vl"})
 
+    def words(self, text: str, pictures: int = 1) -> str:
+        """The authors' template."""
+        return f"User: {self.processor.image_token * pictures}{text}\n\nAssistant:"
+
     def turn(self, text: str) -> str:
         """A later question, in the same template."""
         return f"User: {text}\n\nAssistant:"
@@ -40,10 +44,8 @@ class DeepseekVL(TransformersBackbone):
         return self._inputs([self.canvas(image)[0] for image in images], text)
 
     def _inputs(self, canvases: list[Image.Image], text: str) -> dict[str, Any]:
-        placeholders = self.processor.image_token * len(canvases)
-        inputs = self.processor(
-            images=canvases, text=f"User: {placeholders}{text}\n\nAssistant:", return_tensors="pt"
-        )
+        words = self.words(text, len(canvases))
+        inputs = self.processor(images=canvases, text=words, return_tensors="pt")
         return dict(inputs.to(self.model.device, self.model.dtype))
 
     def canvas(self, image: Image.Image) -> tuple[Image.Image, View]:

@@ -165,7 +165,7 @@ class Dialogue:
         packed = pack([spoken], length, backbone.model.device)
         output = backbone.model(
             input_ids=packed.tokens,
-            attention_mask=backbone.masks(packed, length),
+            attention_mask=backbone.masks(packed),
             position_ids=packed.positions + self._shift,
             past_key_values=self._cache,
             use_cache=True,

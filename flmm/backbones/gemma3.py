@@ -33,8 +33,8 @@ class Gemma3(ChatTemplateBackbone):
     def options(self) -> dict[str, Any]:
         return {"do_pan_and_scan": False}
 
-    def masks(self, packed: Packed, prompt: int) -> dict[str, torch.Tensor]:
+    def masks(self, packed: Packed) -> dict[str, torch.Tensor]:
         """One mask per kind of layer, the window counted in positions."""
-        places = torch.cat([torch.arange(prompt, device=packed.mask.device), packed.positions[0]])
-        near = packed.positions[0][:, None] - places[None, :] < self.model.config.text_config.sliding_window
+        distances = packed.positions[0][:, None] - packed.places[None, :]
+        near = distances < self.model.config.text_config.sliding_window
         return {"full_attention": packed.mask, "sliding_attention": packed.mask & near}

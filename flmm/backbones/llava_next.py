@@ -24,16 +24,31 @@ class LlavaNext(TransformersBackbone):
 
     model_types = frozenset({"llava_next"})
 
+    def words(self, text: str, pictures: int = 1) -> str:
+        """In the template that the authors used for this language model.
+
+        Raises:
+            InputError: the language model is one whose template the authors did not use (names it).
+        """
+        kind = self.model.config.text_config.model_type
+        template = _TEMPLATES.get(kind)
+        if template is None:
+            raise InputError(
+                f"{self.name}: family llava_next has templates for {' and '.join(_TEMPLATES)}, "
+                f"not for a {kind!r} language model"
+            )
+        return template.format(image="\n".join([self.processor.image_token] * pictures), text=text)
+
     def turn(self, text: str) -> str:
         """A later question, in the same template."""
         template = _TEMPLATES[self.model.config.text_config.model_type]
         return template.replace("{image}\n", "").format(text=text)
 
     def encode(self, image: Image.Image, text: str) -> Prompt:
-        """The prompt, in the template that the authors used for this language model.
+        """The prompt.
 
         Raises:
-            InputError: the language model is one whose template the authors did not use (names it).
+            InputError: as ``words``.
         """
         inputs = self._inputs([image], text)
         size = (image.height, image.width)
@@ -49,20 +64,13 @@ class LlavaNext(TransformersBackbone):
         """Each photograph with its tiles, one after the other.
 
         Raises:
-            InputError: as ``encode``.
+            InputError: as ``words``.
         """
         return dict(self._inputs(images, text))
 
     def _inputs(self, images: Sequence[Image.Image], text: str) -> Any:
-        kind = self.model.config.text_config.model_type
-        template = _TEMPLATES.get(kind)
-        if template is None:
-            raise InputError(
-                f"{self.name}: family llava_next has templates for {' and '.join(_TEMPLATES)}, "
-                f"not for a {kind!r} language model"
-            )
         return self.processor(
             images=[image.convert("RGB") for image in images],
-            text=template.format(image="\n".join([self.processor.image_token] * len(images)), text=text),
+            text=self.words(text, len(images)),
             return_tensors="pt",
         ).to(self.model.device, self.model.dtype)

@@ -5,7 +5,7 @@ columns.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from flmm.backbones.dialogue import Dialogue
 from flmm.backbones.greedy import greedy, look, without_end
 from flmm.backbones.hashes import processor_hash, weights_hash
 from flmm.backbones.processors import complete
+from flmm.backbones.questions import answer
 from flmm.backbones.spans import Packed, Spoken, pack, speak, spell
 from flmm.backbones.tap import Rows, Tap
 from flmm.backbones.words import as_words, read_by, special_marks
@@ -118,9 +119,13 @@ class TransformersBackbone(Backbone):
         """The model's positions of tokens at these ``places`` (1, T) behind the prompt that it has just read."""
         return places
 
-    def masks(self, packed: Packed, prompt: int) -> torch.Tensor | dict[str, torch.Tensor]:
-        """What the packed tokens behind ``prompt`` tokens see, as the model wants it."""
+    def masks(self, packed: Packed) -> torch.Tensor | dict[str, torch.Tensor]:
+        """What the packed tokens see, as the model wants it."""
         return packed.mask
+
+    def words(self, text: str, pictures: int = 1) -> str | None:
+        """The wording that ``encode`` has, with one mark for each picture; None: only ``encode`` knows it."""
+        return None
 
     def turn(self, text: str) -> str | None:
         """A later question without a picture, in the wording that ``encode`` has; None: its is the chat template."""
@@ -198,7 +203,7 @@ class TransformersBackbone(Backbone):
         """The hidden states (1, T, D) of the answers' tokens: the embeddings', then each layer's."""
         output = self.model(
             input_ids=packed.tokens,
-            attention_mask=self.masks(packed, encoded.length),
+            attention_mask=self.masks(packed),
             position_ids=self.positions(packed.positions),
             past_key_values=cache,
             output_hidden_states=True,
@@ -212,8 +217,7 @@ class TransformersBackbone(Backbone):
         """Greedy, whatever the model's generation config says.
 
         Raises:
-            InputError: question and answer do not fit the model's context; the model cannot read the photograph or the
-            question (names it).
+            InputError: question and answer do not fit the context; the model cannot read the picture or the question.
         """
         encoded = self.read(image, question)
         self.check_length(repr(question), encoded.length, max_new_tokens)
@@ -239,6 +243,12 @@ class TransformersBackbone(Backbone):
         attention = encoded.maps(recording.attention())
         observation = Observation(question, tuple(range(count)), texts, attention, hidden, encoded.grids)
         return Generation(tokens, observation)
+
+    def answer(
+        self, image: Image.Image, questions: Sequence[str], *, max_new_tokens: int, tap: bool
+    ) -> Iterator[Generation]:
+        """As ``generate``; what the prompts share is computed once."""
+        return answer(self, image, questions, max_new_tokens=max_new_tokens, tap=tap)
 
     def look(self, images: Sequence[Image.Image], question: str, *, max_new_tokens: int) -> tuple[int, ...]:
         """Greedy, as ``generate``."""

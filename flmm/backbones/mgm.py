@@ -130,6 +130,10 @@ class MGM(TransformersBackbone):
             weights.pop("./lm_head.weight", None)
         return renamed(weights, _PREFIXES, source)
 
+    def words(self, text: str, pictures: int = 1) -> str:
+        """The authors' template; its prompt has as many marks as tokens."""
+        return _LANGUAGES[self.model.config.speech][1].replace("{input}", f"{_IMAGE * pictures}\n{text}")
+
     def turn(self, text: str) -> str:
         """A later question, in the same template."""
         return _LANGUAGES[self.model.config.speech][1].replace("{input}", text)
@@ -147,8 +151,7 @@ class MGM(TransformersBackbone):
         fine = Grid("fine" if config.whole else "image", config.tiles * side, config.tiles * side, view)
         grids = (Grid("coarse", side, side, view), fine) if config.whole else (fine,)
         count = sum(grid.rows * grid.columns for grid in grids)
-        prompt = _LANGUAGES[config.speech][1].replace("{input}", f"{_IMAGE * count}\n{text}")
-        inputs = self.tokenizer(prompt, return_tensors="pt").to(self.model.device)
+        inputs = self.tokenizer(self.words(text, count), return_tensors="pt").to(self.model.device)
         places = (inputs["input_ids"][0] == config.image_token_id).nonzero().flatten()
         if len(places) != count:
             raise InputError(

@@ -1,6 +1,6 @@
 """Answers as tokens: which of them belong to which phrase, and how several answers share one prompt.
 
-Legend: P phrases, R phrase tokens of all answers together, T tokens of all answers together.
+Legend: P phrases, R phrase tokens of all answers together, T tokens of all answers together, S keys that they may see.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ import torch
 from flmm.backbones.words import as_words, special_marks
 from flmm.errors import InputError
 from flmm.protocols import SEPARATOR, Answer
+
+SHARED = -1  # who says what all see
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,13 @@ class Spoken:
 class Packed:
     """Several answers after one prompt in one forward: each sees the prompt and itself alone.
 
-    ``tokens`` and ``positions`` (1, T), ``mask`` (1, 1, T, prompt + T) bool, ``queries`` (R,) and ``merge``
-    (P, R) as in ``tap.Rows``.
+    ``tokens`` and ``positions`` (1, T), ``places`` (S,) the positions of all keys, the prompt's first, ``mask``
+    (1, 1, T, S) bool, ``queries`` (R,) and ``merge`` (P, R) as in ``tap.Rows``.
     """
 
     tokens: torch.Tensor
     positions: torch.Tensor
+    places: torch.Tensor
     mask: torch.Tensor
     queries: torch.Tensor
     merge: torch.Tensor
@@ -104,10 +107,8 @@ def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:
     starts = lengths.cumsum(0) - lengths
     order = torch.arange(len(tokens))
     positions = prompt + order - starts[owner]
-    own = (owner[:, None] == owner[None, :]) & (
-        order[None, :] <= order[:, None]
-    )  # (T, T) earlier of the same answer
-    mask = torch.cat([torch.ones(len(tokens), prompt, dtype=torch.bool), own], dim=1)
+    places = torch.cat([torch.arange(prompt), positions])
+    mask = apart(torch.cat([torch.full((prompt,), SHARED), owner]), places, len(tokens))
     spans = [
         (int(start) + first, int(start) + last)
         for one, start in zip(spoken, starts, strict=True)
@@ -120,7 +121,17 @@ def pack(spoken: Sequence[Spoken], prompt: int, device: torch.device) -> Packed:
     return Packed(
         tokens[None].to(device),
         positions[None].to(device),
+        places.to(device),
         mask[None, None].to(device),
         queries,
         merge.float(),
     )
+
+
+def apart(owners: torch.Tensor, places: torch.Tensor, last: int) -> torch.Tensor:
+    """What the ``last`` T of S tokens see, (T, S) bool: what is shared, and what is earlier of their own.
+
+    ``owners`` (S,): which of several texts side by side says a token, or ``SHARED``. ``places`` (S,): its position.
+    """
+    owner, place = owners[-last:, None], places[-last:, None]
+    return ((owners == SHARED) | (owners == owner)) & (places <= place)

@@ -195,15 +195,16 @@ def phrases(backbone: TransformersBackbone) -> Finding:
 
 
 def answers(backbone: TransformersBackbone, image: Image.Image) -> Finding:
-    """Generated answers with the tap, without it, and of plain SDPA are equal token for token."""
+    """Generated answers with the tap, without it, asked together, and of plain SDPA are equal token for token."""
     questions = ("Is there a dog?", "the star", GROUNDING_PROMPT)
     same = 0
-    for question in questions:
+    together = list(backbone.answer(image, questions, max_new_tokens=12, tap=True))
+    for question, spoken in zip(questions, together, strict=True):
         tapped = backbone.generate(image, question, max_new_tokens=12, tap=True).tokens
         silent = backbone.generate(image, question, max_new_tokens=12, tap=False).tokens
         with attending(backbone, "sdpa"):
             plain = backbone.generate(image, question, max_new_tokens=12, tap=False).tokens
-        same += tapped == silent == plain
+        same += spoken.tokens == tapped == silent == plain
     return Finding("answers", same == len(questions), f"{same} of {len(questions)} equal token for token")
 
 

@@ -1,22 +1,24 @@
 """Answers of the frozen LMM without and with the head attached: the paper claims that nothing changes.
 
 Every question is answered twice: plain, and with the attention of the answer's tokens read and the trained
-head (U-Net and refiner) making masks of them. Token ids are compared one for one.
+head (U-Net and refiner) making masks of them. Token ids are compared one for one. The questions about a picture
+are asked together, in both passes in the same way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from flmm.backbones.base import Backbone, Generation, Observation
+from flmm.backbones.base import Backbone, Generation
 from flmm.data.images import ImageStore, decode_image
 from flmm.data.question import Question
 from flmm.evaluation.engine import to_masks
 from flmm.evaluation.tables import dataset_and_split
-from flmm.heads.model import GroundingHead
+from flmm.heads.batches import together
+from flmm.heads.model import GroundingHead, HeadOutput
 from flmm.heads.segmenter import Segmenter
 from flmm.progress import tracked
 
@@ -43,7 +45,7 @@ class Pictures:
         Raises:
             InputError: absent or unreadable (names the file or the question).
         """
-        key = (question.archive, question.image, question.image_bytes)
+        key = _picture(question)
         if self._last is None or self._last[0] != key:
             self._last = (key, self._read(question))
         return self._last[1]
@@ -59,26 +61,27 @@ class AttachedHead:
 
     def __init__(self, head: GroundingHead, segmenter: Segmenter) -> None:
         self._head, self._segmenter = head, segmenter
-        self._seen: tuple[Image.Image, torch.Tensor] | None = None
 
-    @torch.inference_mode()
-    def masks(self, image: Image.Image, observation: Observation | None, where: str) -> int:
-        """Make the refined masks of an answer's tokens; returns how many.
+    def masks(
+        self, image: Image.Image, spoken: Iterable[Generation], where: Sequence[str]
+    ) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Make the refined masks of answers about one picture; yields each answer's tokens and how many it has.
 
         Raises:
-            StepError: they are not finite (``where`` names the question).
+            StepError: they are not finite (``where`` names the questions).
         """
-        if observation is None or not observation.texts:
-            return 0
-        said = observation.head_input((image.height, image.width))
-        output = self._head([said], [self._embedding(image)])[0]
-        return len(to_masks(output.refined, said.image_size, where))
-
-    def _embedding(self, image: Image.Image) -> torch.Tensor:
-        """(1, C, E, E); the last one is kept, because the questions about a picture follow each other."""
-        if self._seen is None or self._seen[0] is not image:
-            self._seen = (image, self._segmenter.embed(image))
-        return self._seen[1]
+        size = (image.height, image.width)
+        embedding: torch.Tensor | None = None  # (1, C, E, E)
+        for some in together(zip(spoken, where, strict=True), lambda each: _phrases(each[0])):
+            inputs = [each.observation.head_input(size) for each, _ in some if each.observation]
+            outputs: Iterator[HeadOutput] = iter(())
+            if inputs:
+                with torch.inference_mode():  # not around the LMM, which speaks as it does without the head
+                    embedding = self._segmenter.embed(image) if embedding is None else embedding
+                    outputs = iter(self._head(inputs, [embedding] * len(inputs)))
+            for each, name in some:
+                made = len(to_masks(next(outputs).refined, size, name)) if each.observation else 0
+                yield each.tokens, made
 
 
 def answer_twice(
@@ -96,20 +99,38 @@ def answer_twice(
     The plain pass is finished before anything is attached, so that a trace which the tap leaves behind cannot
     reach it. Greedy answers are deterministic: a question that several splits share is asked once.
     """
-    keys = [(q.archive, q.image, q.image_bytes, prompt(q)) for q in questions]
-    distinct = dict(zip(keys, questions, strict=True))
-    plain: dict[tuple[Any, ...], Generation] = {}
+    by_picture = grouped(questions, prompt)
+    plain: dict[tuple[Any, ...], list[tuple[int, ...]]] = {}
     found: dict[tuple[Any, ...], Answered] = {}
-    for key, question in tracked(distinct.items(), f"{description}: plain"):
-        plain[key] = backbone.generate(
-            pictures.of(question), prompt(question), max_new_tokens=max_new_tokens, tap=False
-        )
-    for key, question in tracked(distinct.items(), f"{description}: head attached"):
-        image = pictures.of(question)
-        spoken = backbone.generate(image, prompt(question), max_new_tokens=max_new_tokens, tap=True)
-        masks = attached.masks(image, spoken.observation, f"question {question.question_id}")
-        found[key] = Answered(tuple(plain[key].tokens), tuple(spoken.tokens), masks)
-    return [found[key] for key in keys]
+    for key, asked in tracked(by_picture.items(), f"{description}: plain"):
+        image = pictures.of(next(iter(asked.values())))
+        answers = backbone.answer(image, list(asked), max_new_tokens=max_new_tokens, tap=False)
+        plain[key] = [each.tokens for each in answers]
+    for key, asked in tracked(by_picture.items(), f"{description}: head attached"):
+        image = pictures.of(next(iter(asked.values())))
+        spoken = backbone.answer(image, list(asked), max_new_tokens=max_new_tokens, tap=True)
+        masks = attached.masks(image, spoken, [f"question {each.question_id}" for each in asked.values()])
+        for text, before, (after, count) in zip(asked, plain[key], masks, strict=True):
+            found[*key, text] = Answered(before, after, count)
+    return [found[*_picture(each), prompt(each)] for each in questions]
+
+
+def grouped(
+    questions: Sequence[Question], prompt: Callable[[Question], str]
+) -> Mapping[tuple[Any, ...], Mapping[str, Question]]:
+    """The questions by picture and prompt, in their order."""
+    found: dict[tuple[Any, ...], dict[str, Question]] = {}
+    for question in questions:
+        found.setdefault(_picture(question), {}).setdefault(prompt(question), question)
+    return found
+
+
+def _phrases(spoken: Generation) -> int:
+    return len(spoken.observation.texts) if spoken.observation else 0
+
+
+def _picture(question: Question) -> tuple[Any, ...]:
+    return (question.archive, question.image, question.image_bytes)
 
 
 def answer_rows(

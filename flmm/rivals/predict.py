@@ -17,9 +17,8 @@ from transformers import DynamicCache
 
 from flmm.backbones import loading
 from flmm.backbones.llava import Llava
-from flmm.backbones.lmm import Prompt
+from flmm.backbones.questions import begin
 from flmm.backbones.spans import Spoken, pack
-from flmm.backbones.words import as_words
 from flmm.benchmarks import Benchmark
 from flmm.data.images import ImageStore
 from flmm.data.question import Question
@@ -84,12 +83,9 @@ class SegModel:
         Raises:
             InputError: the picture or a question cannot be read, or does not fit the model's context.
         """
-        asked = [self._asked(text) for text in questions]
-        prompt = self.backbone.read(image, "")
-        length = int(prompt.columns[0].max()) + 1  # the picture is the last thing that all of them share
-        for text, tokens in zip(questions, asked, strict=True):
-            self.backbone.check_length(repr(text), length, len(tokens) + max_new_tokens)
-        cache = self._begin(prompt, length)
+        shared = begin(self.backbone, image, questions, max_new_tokens)
+        assert shared is not None  # a LLaVA reads the picture before the question
+        asked, length, cache = shared.rests, shared.length, shared.cache
         drafts = [self._spell(pieces)[:max_new_tokens] for pieces in guesses] or [[] for _ in asked]
         said: list[list[int]] = [[] for _ in asked]
         found: dict[int, Said] = {}
@@ -105,26 +101,10 @@ class SegModel:
                     found[i] = Said(tuple(said[i]), states[: len(said[i])].float())
         return [found[i] for i in range(len(asked))]
 
-    def _begin(self, prompt: Prompt, length: int) -> DynamicCache:
-        """The keys and values of the first ``length`` tokens of a prompt."""
-        inputs = {
-            name: value[:, :length] if name in ("input_ids", "attention_mask") else value
-            for name, value in prompt.inputs.items()
-        }
-        cache = DynamicCache()
-        self.backbone.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return cache
-
     def _spell(self, pieces: Sequence[str]) -> list[int]:
         """Pieces as tokens, each tokenised alone, as they were when the model was trained."""
         encode = self.backbone.tokenizer.encode
         return [token for piece in pieces for token in encode(piece, add_special_tokens=False)]
-
-    def _asked(self, text: str) -> list[int]:
-        """A question's tokens behind the picture."""
-        words = self.backbone.words(as_words(text, self.backbone.marks, self.backbone.name))
-        ids: list[int] = self.backbone.tokenizer.encode(words)
-        return ids[ids.index(self.backbone.model.config.image_token_index) + 1 :]
 
     def _read(self, told: Sequence[list[int]], length: int, cache: DynamicCache) -> list[torch.Tensor]:
         """The last hidden states (tokens, D) of each text behind the shared prompt, whose cache stays as it is."""
@@ -204,7 +184,7 @@ def write_answers(
     pictures, told = Pictures(store), dict[tuple[str, str], str]()
     for name, prompts in tracked(by_picture.items(), "rival answers"):
         image = pictures.of(next(iter(prompts.values())))
-        said = model.answer(image, list(prompts), longest)
+        said = model.backbone.answer(image, list(prompts), max_new_tokens=longest, tap=False)
         told |= {
             (name, prompt): model.backbone.decode(each.tokens)
             for prompt, each in zip(prompts, said, strict=True)

@@ -1,17 +1,25 @@
 """How answers in words are read and counted."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
+from flmm.backbones.base import Generation, HeadInput
 from flmm.benchmarks import benchmark, mmbench, pope
 from flmm.benchmarks.base import short_answer
 from flmm.data.question import Question
+from flmm.errors import StepError
 from flmm.evaluation.count import answer_columns, answer_records
-from flmm.evaluation.qa import Pictures, facts
+from flmm.evaluation.qa import AttachedHead, Pictures, answer_twice, facts
 from flmm.evaluation.tables import ANSWER_SCHEMA
+from flmm.heads import batches
+from flmm.heads.model import HeadOutput
+from flmm.protocols import Answer, Piece
+from tests.evaluation.conftest import HEIGHT, WIDTH, observe
 
 
 def question(**changes: Any) -> Question:
@@ -219,3 +227,84 @@ def test_a_changed_answer_and_changed_weights_are_reported_as_facts() -> None:
     assert facts(same, "x", "y")["equal"] is False
     changed = facts([*same, row(tokens_attached=[1, 2])], "x", "x")
     assert (changed["answers"], changed["answers_equal"], changed["equal"]) == (3, 2, False)
+
+
+class Speaker:
+    """Answers with the first letter's code of each question; notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bool, object, tuple[str, ...]]] = []
+
+    def answer(
+        self, image: Image.Image, questions: list[str], *, max_new_tokens: int, tap: bool
+    ) -> Iterator[Generation]:
+        self.asked.append((tap, image.getpixel((0, 0)), tuple(questions)))
+        return (Generation((ord(each[0]),), None) for each in questions)
+
+
+class Counter:
+    """A head that makes as many masks as an answer's first token says."""
+
+    def masks(self, image: Image.Image, spoken: Iterator[Generation], where: list[str]) -> Iterator[object]:
+        return ((each.tokens, each.tokens[0]) for each, _ in zip(spoken, where, strict=True))
+
+
+def test_questions_are_asked_picture_by_picture_first_all_plain_and_come_back_in_their_order() -> None:
+    asked = [
+        question(question_id=str(number), text=text, image=name)
+        for number, (text, name) in enumerate(
+            [("x", "a.jpg"), ("y", "b.jpg"), ("z", "a.jpg"), ("x", "a.jpg")]
+        )
+    ]
+    speaker, store = Speaker(), Store()
+    found = answer_twice(
+        speaker,  # type: ignore[arg-type]
+        Counter(),  # type: ignore[arg-type]
+        asked,
+        lambda each: each.text,
+        Pictures(store),  # type: ignore[arg-type]
+        max_new_tokens=1,
+        description="test",
+    )
+    red, blue = (255, 0, 0), (0, 0, 255)
+    both = [(red, ("x", "z")), (blue, ("y",))]  # shared by two splits: asked once
+    assert speaker.asked == [(tap, *each) for tap in (False, True) for each in both]
+    assert [(chr(a.plain[0]), chr(a.attached[0]), chr(a.masks)) for a in found] == [(t, t, t) for t in "xyzx"]
+    assert store.asked == ["a.jpg", "b.jpg"] * 2
+
+
+class Segmenter:
+    """Counts the pictures that it sees."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def embed(self, image: Image.Image) -> torch.Tensor:
+        self.seen += 1
+        return torch.zeros(1, 1, 1, 1)
+
+
+def test_the_head_makes_every_answers_masks_and_sees_a_picture_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PHRASES_AT_ONCE", 3)
+    rooms: list[list[int]] = []
+
+    def head(inputs: list[HeadInput], embeddings: list[torch.Tensor]) -> list[HeadOutput]:
+        assert len(inputs) == len(embeddings)
+        rooms.append([len(each) for each in inputs])
+        logits = [torch.zeros(len(each), HEIGHT, WIDTH) for each in inputs]
+        return [HeadOutput(each, each + (torch.inf if len(each) == 4 else 0)) for each in logits]
+
+    segmenter = Segmenter()
+    attached = AttachedHead(head, segmenter)  # type: ignore[arg-type]
+    image = Image.new("RGB", (WIDTH, HEIGHT))
+    spoken = [
+        Generation((1,) * count, observe(Answer("x", (Piece("a", 0),) * count)) if count else None)
+        for count in (1, 0, 2, 2, 3)
+    ]
+    found = list(attached.masks(image, spoken, list("abcde")))
+    assert found == [(each.tokens, len(each.tokens)) for each in spoken]
+    assert rooms == [[1, 2], [2], [3]] and segmenter.seen == 1
+    assert list(attached.masks(image, [Generation((5,), None)], ["a"])) == [((5,), 0)] and segmenter.seen == 1
+    with pytest.raises(StepError, match=r"^question 7: the mask logits"):
+        four = Generation((1,) * 4, observe(Answer("x", (Piece("a", 0),) * 4)))
+        list(attached.masks(image, [spoken[0], four], ["question 6", "question 7"]))
