@@ -109,3 +109,21 @@ def test_links_to_the_repositorys_files_become_their_paths() -> None:
     assert outside(kept, "reference/a.md") == kept
     with pytest.raises(FileNotFoundError, match=r"docs/a\.md: links to flmm/gone\.py"):
         outside("[x](../flmm/gone.py)", "a.md")
+
+
+def test_pages_read_alike_on_a_git_host_and_in_the_site() -> None:
+    """The site's Markdown needs four spaces inside a list, and a free line before one; git hosts do not mind them."""
+    for page in (PROJECT / "docs").rglob("*.md"):
+        in_code, before = False, ""
+        for number, line in enumerate(page.read_text().splitlines(), start=1):
+            where = f"{page.relative_to(PROJECT)}:{number}"
+            fence, item = line.lstrip().startswith("```"), re.match(r" *(?:[-*]|\d+\.) ", line)
+            if fence or (item and not in_code):
+                indent = len(line) - len(line.lstrip())
+                assert indent % 4 == 0 or in_code, f"{where}: indent by four spaces"
+            if item and not in_code and line[0] != " " and before.strip():
+                assert before[0] == " " or re.match(r"(?:[-*]|\d+\.) ", before), (
+                    f"{where}: no free line before it"
+                )
+            in_code ^= fence
+            before = line
