@@ -147,7 +147,7 @@ def test_every_number_that_is_counted_has_a_name_and_a_unit(refcoco: Manifest, p
         write_table(folder / "predictions.parquet", table)
         count(params, "b", {name: folder}, {}, folder)
         counted = {record.metric for record in read_records(folder / "metrics.json")}
-        assert counted == {metric.name for metric in benchmark(name).metrics}
+        assert {name.split("/")[0] for name in counted} == {metric.name for metric in benchmark(name).metrics}
 
 
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
