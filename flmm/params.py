@@ -10,7 +10,7 @@ from flmm.benchmarks import names
 from flmm.by_suite import with_values_of_the_suite
 from flmm.errors import InputError
 from flmm.rivals.entry import Rival
-from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts
+from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts, Workers
 
 
 class Download(Section):
@@ -64,7 +64,7 @@ class Train(Section):
     precision: Dtype
     threads: PositiveInt
     checkpoint_every: PositiveInt
-    workers: Annotated[int, Field(ge=0)]
+    workers: Workers
 
     @field_validator("precision", mode="before")
     @classmethod

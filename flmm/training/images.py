@@ -3,10 +3,11 @@
 Legend: P phrases, h w image size in pixels, C channels and E side of SAM's embedding.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,8 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 from flmm.backbones.base import HeadInput
 from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import AnswerDataset, read_manifest
+from flmm.cache.stored import CPU, StoredAnswer
 from flmm.data.sample import decode_rle
 from flmm.errors import InputError
+
+MOST_WORKERS = 8
+READ_AHEAD = 8  # images of each worker, 4 MB each for LLaVA-1.5-7B with SAM ViT-L
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,24 @@ class TrainingImage:
     embedding: torch.Tensor
 
 
-class TrainingImages(Dataset[TrainingImage]):
+@dataclass(frozen=True)
+class StoredImage:
+    """The same as a reader leaves it: the answer still coded, the embedding in float16, all on the CPU."""
+
+    answer: StoredAnswer
+    masks: torch.Tensor
+    embedding: torch.Tensor
+
+    def on(self, device: torch.device) -> TrainingImage:
+        """Decoded on the device: a byte per value goes there."""
+        return TrainingImage(
+            said=self.answer.head_input(device),
+            masks=self.masks.to(device),
+            embedding=self.embedding.to(device).float(),
+        )
+
+
+class TrainingImages:
     """All answers of the training parts of one backbone, each with its masks and its image's embedding.
 
     Raises:
@@ -62,12 +84,17 @@ class TrainingImages(Dataset[TrainingImage]):
         return len(self.answers)
 
     def __getitem__(self, index: int) -> TrainingImage:
-        answer = self.answers[index]
-        masks = [decode_rle(phrase.rle, answer.height, answer.width) for phrase in answer.phrases]
-        return TrainingImage(
-            said=answer.head_input(),
-            masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
-            embedding=self.embeddings.lookup(answer.archive, answer.image),
+        return self.stored(index).on(CPU)
+
+    def stored(self, index: int) -> StoredImage:
+        """An image's answer as it is read, without the arithmetic."""
+        answer = self.answers.stored(index)
+        first = answer.phrases[0]
+        masks = [decode_rle(row["rle"], first["height"], first["width"]) for row in answer.phrases]
+        return StoredImage(
+            answer=answer,
+            masks=torch.from_numpy(np.stack(masks).view(np.uint8)),
+            embedding=self.embeddings.stored(first["archive"], first["image"]),
         )
 
 
@@ -104,19 +131,39 @@ def share(batch: Batch, process: int, processes: int) -> tuple[tuple[int, ...], 
     return (mine, processes / len(batch.images)) if mine else (batch.images[:1], 0.0)
 
 
-def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> Iterator[TrainingImage]:
+def workers_of(asked: int | Literal["auto"], processes: int) -> int:
+    """How many processes read for each trainer; ``auto``: a quarter of its share of the cores, ``MOST_WORKERS`` at most.
+
+    On a small machine that is none: there, the trainer itself needs the cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores // processes // 4) if asked == "auto" else asked
+
+
+def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> Iterator[StoredImage]:
     """Images in ``order``, read by this process (``workers`` 0) or by others in advance."""
     # A generator of its own: making a loader must not draw from the global random state.
     return iter(
         DataLoader(
-            images,
+            _Reads(images),
             batch_size=None,
             sampler=order,  # type: ignore[arg-type]  # any sized iterable of indices
             num_workers=workers,
+            prefetch_factor=READ_AHEAD if workers else None,
             collate_fn=_unchanged,
             generator=torch.Generator(),
         )
     )
+
+
+class _Reads(Dataset[StoredImage]):
+    """What a worker does: read, decompress and hand over."""
+
+    def __init__(self, images: TrainingImages) -> None:
+        self._images = images
+
+    def __getitem__(self, index: int) -> StoredImage:
+        return self._images.stored(index)
 
 
 def _unchanged(image: Any) -> Any:

@@ -81,9 +81,9 @@ def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pyt
     read: list[list[str] | None] = []
     original = pq.ParquetFile.read_row_group
 
-    def spy(self: pq.ParquetFile, group: int, columns: list[str] | None = None) -> object:
+    def spy(self: pq.ParquetFile, group: int, columns: list[str] | None = None, **how: bool) -> object:
         read.append(columns)
-        return original(self, group, columns=columns)
+        return original(self, group, columns=columns, **how)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
     dataset = AnswerDataset([part[0]])
