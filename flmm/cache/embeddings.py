@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from flmm.cache.shards import GroupMemory, OpenShards, ShardFile
+from flmm.cache.shards import PARQUET, GroupMemory, OpenShards, ShardFile
 from flmm.cache.stored import binary_values
 from flmm.errors import InputError
 from flmm.files import atomic_path, read_json, sha256_of, write_json
@@ -25,13 +25,6 @@ MANIFEST = "manifest.json"
 STEP = "embed"
 ROW_GROUP_BYTES = 1 << 20  # what one look-up reads, but at least one embedding: SAM ViT-L's lie alone, 2 MB each
 MEMORY_BYTES = 256 << 20
-# Float16 noise neither compresses nor repeats; page checksums make a damaged byte an error.
-PARQUET: dict[str, Any] = {
-    "compression": "none",
-    "use_dictionary": False,
-    "write_statistics": False,
-    "write_page_checksum": True,
-}
 
 ImageKey = tuple[str, str]  # archive, image
 Row = tuple[ImageKey, torch.Tensor]  # an image's embedding (C, E, E) float16, on the CPU

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
@@ -17,8 +16,8 @@ from flmm.backbones.base import HeadInput
 from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import AnswerDataset, read_manifest
 from flmm.cache.stored import CPU, StoredAnswer
-from flmm.data.sample import decode_rle
 from flmm.errors import InputError
+from flmm.training.masks import drawn, runs_of
 
 MOST_WORKERS = 8
 READ_AHEAD = 8  # images of each worker, 4 MB each for LLaVA-1.5-7B with SAM ViT-L
@@ -35,17 +34,21 @@ class TrainingImage:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """The same as a reader leaves it: the answer still coded, the embedding in float16, all on the CPU."""
+    """The same as a reader leaves it: a coded answer, masks as ``runs`` (R,), a float16 embedding, all on the CPU."""
 
     answer: StoredAnswer
-    masks: torch.Tensor
+    runs: torch.Tensor
     embedding: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.answer.phrases)
 
     def on(self, device: torch.device) -> TrainingImage:
         """Decoded on the device: a byte per value goes there."""
+        said = self.answer.head_input(device)
         return TrainingImage(
-            said=self.answer.head_input(device),
-            masks=self.masks.to(device),
+            said=said,
+            masks=drawn(self.runs.to(device), len(self), said.image_size),
             embedding=self.embedding.to(device).float(),
         )
 
@@ -90,12 +93,11 @@ class TrainingImages:
         """An image's answer as it is read, without the arithmetic."""
         answer = self.answers.stored(index)
         first = answer.phrases[0]
-        masks = [decode_rle(row["rle"], first["height"], first["width"]) for row in answer.phrases]
-        return StoredImage(
-            answer=answer,
-            masks=torch.from_numpy(np.stack(masks).view(np.uint8)),
-            embedding=self.embeddings.stored(first["archive"], first["image"]),
-        )
+        try:
+            runs = runs_of((row["rle"] for row in answer.phrases), (first["height"], first["width"]))
+        except ValueError as error:
+            raise InputError(f"answer {first['answer_id']}: {error}; run prepare and extract again") from error
+        return StoredImage(answer, runs, self.embeddings.stored(first["archive"], first["image"]))
 
 
 @dataclass(frozen=True)

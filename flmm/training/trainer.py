@@ -140,7 +140,7 @@ class Trainer:
         lr = self._set_learning_rate(batch.step)
         total = torch.zeros(len(LOSSES), device=accelerator.device)
         images = [next(loader) for _ in mine]
-        passes = list(together(images, lambda image: len(image.masks)))
+        passes = list(together(images, len))
         for number, read in enumerate(passes, start=1):
             some = [image.on(accelerator.device) for image in read]
             # Gradients travel between processes once per step, with the last images.
