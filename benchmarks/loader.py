@@ -2,11 +2,12 @@
 
     python benchmarks/loader.py [--answers 24] [--phrases 5] [--rounds 5]
 
-Writes shards of random answers into a temporary folder (about 8 MB each, both layouts of the embeddings included). Then
-three ways take turns over all answers in one random order, files in the page cache: before (rows as Python objects, each
-phrase decoded by NumPy, the file opened for every row group, embeddings in groups of eight), read (what a worker does
-now) and read, decoded on the CPU (a trainer without a GPU). Last the same files in order through pyarrow alone, page
-checksums compared as well: the most that a reader can do. CPU seconds are of all threads; quote the ratios.
+Writes shards of random answers into a temporary folder (14 MB each: in this layout and in the one before). Then three
+ways take turns over all answers in one random order, files in the page cache: before (compressed shards, rows as Python
+objects, each phrase decoded by NumPy, the file opened for every row group, embeddings in groups of eight), read (what a
+worker does now) and read, decoded on the CPU (a trainer without a GPU). Last the new files in order through pyarrow
+alone, page checksums compared as well: the most that a reader can do. CPU seconds are of all threads, the least of all
+rounds; quote the ratios.
 """
 
 import argparse
@@ -51,9 +52,7 @@ def observed(number: int, phrases: int, generator: torch.Generator) -> tuple[Sam
         Target(f"{number}-{phrase}", (f"thing {phrase}",), encode_rle(mask), "thing", True, False)
         for phrase in range(phrases)
     )
-    sample = Sample(
-        f"s{number}", "png", "train", number, "train2017", f"{number}.jpg", *IMAGE, targets, ()
-    )
+    sample = Sample(f"s{number}", "png", "train", number, "train2017", f"{number}.jpg", *IMAGE, targets, ())
     maps = torch.randn(phrases, CHANNELS, CELLS * CELLS, generator=generator).mul_(2).softmax(-1)
     hidden = [torch.randn(LAYERS, TOKENS, WIDTH, generator=generator) for _ in targets]
     return sample, Observation(
@@ -83,9 +82,7 @@ def write(folder: Path, count: int, phrases: int) -> tuple[Path, Path]:
     attention = Manifest("k", "random", "png-train", None, "h", {}, formats, CHANNELS, (shard,), part).write()
     images = [(sample.archive, sample.image) for sample in samples]
     store = ShardFolder(folder / "embed", EMBEDDING, SIDE)
-    whole = [
-        (image, torch.randn(EMBEDDING, SIDE, SIDE, generator=generator).half()) for image in images
-    ]
+    whole = [(image, torch.randn(EMBEDDING, SIDE, SIDE, generator=generator).half()) for image in images]
     # As shards were: compressed maps, embeddings in groups of eight.
     file = pq.ParquetFile(part / shard.file)
     with pq.ParquetWriter(
@@ -96,7 +93,9 @@ def write(folder: Path, count: int, phrases: int) -> tuple[Path, Path]:
     store.write(store.folder / "shard-00000.parquet", whole)
     payload = [values.numpy().tobytes() for _, values in whole]
     archives, names = (list(column) for column in zip(*images, strict=True))
-    before = pa.table({"archive": archives, "image": names, "embedding": payload}, embeddings._schema(EMBEDDING, SIDE))
+    before = pa.table(
+        {"archive": archives, "image": names, "embedding": payload}, embeddings._schema(EMBEDDING, SIDE)
+    )
     pq.write_table(before, folder / "before-embeddings.parquet", row_group_size=GROUP_BEFORE, **PARQUET)
     digest = images_sha256(images)
     manifest = EmbedManifest("k", "sam", EMBEDDING, SIDE, count, digest, store.files()).write(store.folder)
@@ -211,13 +210,18 @@ def main() -> None:
 
 def show(times: dict[str, list[tuple[float, float]]], size: int, count: int) -> None:
     """Least over the rounds."""
-    table = Table("way", "CPU ms per answer", "MB/s", "of pyarrow's", title=f"{size / count / 1e6:.1f} MB per answer")
+    table = Table(
+        "way", "CPU ms per answer", "MB/s", "of pyarrow's", title=f"{size / count / 1e6:.1f} MB per answer"
+    )
     middle = {way: [min(column) for column in zip(*each, strict=True)] for way, each in times.items()}
     fastest = middle["pyarrow, in order"][1]
     for way, (cpu, wall) in middle.items():
         ratio = f" ({middle['before'][0] / cpu:.1f} x less)"
         table.add_row(
-            way, f"{1000 * cpu / count:.1f}{ratio}", f"{size / wall / 1e6:.0f}", f"{100 * fastest / wall:.0f} %"
+            way,
+            f"{1000 * cpu / count:.1f}{ratio}",
+            f"{size / wall / 1e6:.0f}",
+            f"{100 * fastest / wall:.0f} %",
         )
     Console(width=110).print(table)
 

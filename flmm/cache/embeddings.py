@@ -23,7 +23,9 @@ SCHEMA_VERSION = 2
 KIND = "embed"
 MANIFEST = "manifest.json"
 STEP = "embed"
-ROW_GROUP_BYTES = 1 << 20  # what one look-up reads, but at least one embedding: SAM ViT-L's lie alone, 2 MB each
+ROW_GROUP_BYTES = (
+    1 << 20
+)  # what one look-up reads, but at least one embedding: SAM ViT-L's lie alone, 2 MB each
 MEMORY_BYTES = 256 << 20
 
 ImageKey = tuple[str, str]  # archive, image

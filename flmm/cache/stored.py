@@ -94,7 +94,8 @@ def stored_answer(rows: pa.Table, formats: Formats, selection: Selection | None)
     }
     kinds = {"attention": codec.tensor_type(formats.attention), "hidden": codec.tensor_type(formats.hidden)}
     found = {
-        name: _coded(rows[name], kinds.get(name, torch.float32), expected, name) for name, expected in sizes.items()
+        name: _coded(rows[name], kinds.get(name, torch.float32), expected, name)
+        for name, expected in sizes.items()
     }
     return StoredAnswer(
         phrases=phrases,

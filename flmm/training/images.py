@@ -96,7 +96,9 @@ class TrainingImages:
         try:
             runs = runs_of((row["rle"] for row in answer.phrases), (first["height"], first["width"]))
         except ValueError as error:
-            raise InputError(f"answer {first['answer_id']}: {error}; run prepare and extract again") from error
+            raise InputError(
+                f"answer {first['answer_id']}: {error}; run prepare and extract again"
+            ) from error
         return StoredImage(answer, runs, self.embeddings.stored(first["archive"], first["image"]))
 
 
@@ -134,9 +136,10 @@ def share(batch: Batch, process: int, processes: int) -> tuple[tuple[int, ...], 
 
 
 def workers_of(asked: int | Literal["auto"], processes: int) -> int:
-    """How many processes read for each trainer; ``auto``: a quarter of its share of the cores, ``MOST_WORKERS`` at most.
+    """How many processes read for each of so many trainers on a machine; neither order nor bytes depend on it.
 
-    On a small machine that is none: there, the trainer itself needs the cores.
+    ``auto``: a quarter of a trainer's share of the cores, ``MOST_WORKERS`` at most. On fewer than four that is none:
+    there, the trainer itself needs them.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(MOST_WORKERS, cores // processes // 4) if asked == "auto" else asked

@@ -5,7 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-_LOW, _MORE, _NEGATIVE = 0x1F, 0x20, 0x10  # of a character: its five bits, whether one follows, a last one's sign
+_LOW, _MORE, _NEGATIVE = (
+    0x1F,
+    0x20,
+    0x10,
+)  # of a character: its five bits, whether one follows, a last one's sign
 
 
 def runs_of(rles: Iterable[str], size: tuple[int, int]) -> torch.Tensor:

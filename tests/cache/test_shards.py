@@ -134,6 +134,32 @@ def test_a_protocol_selects_its_own_and_shared_answers(tmp_path: Path) -> None:
     assert len(list(read_answers(manifest))) == 3
 
 
+def test_a_shard_in_any_layout_is_read(part: Part) -> None:
+    """As earlier releases wrote them, compressed and with dictionaries; and in row groups of two phrases."""
+    manifest, _ = part
+    expected = [answer.head_input() for answer in read_answers(manifest)]
+    for how in ({"compression": "zstd"}, {"row_group_size": 2}):
+        for shard in manifest.shards:
+            path = manifest.folder / shard.file
+            pq.write_table(pq.read_table(path), path, write_page_checksum=True, **how)
+        read = read_manifest(manifest.path)
+        for found in (read_answers(read), iter(AnswerDataset([read]))):
+            for said, same in zip((answer.head_input() for answer in found), expected, strict=True):
+                assert all(map(torch.equal, said.attention, same.attention))
+                assert all(map(torch.equal, said.hidden, same.hidden))
+
+
+def test_values_that_do_not_fit_their_sizes_are_an_error(part: Part) -> None:
+    path = part[0].folder / part[0].shards[0].file
+    table = pq.read_table(path)
+    for name in ("attention", "attention_scales", "hidden", "hidden_scales"):
+        short = [value[:-4] for value in table[name].to_pylist()]
+        column = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(column, table.schema.field(name), [short]), path)
+        with pytest.raises(InputError, match=rf"00000\.parquet: not a whole shard .*train/0: {name} of"):
+            next(read_answers(part[0]))
+
+
 def test_equal_content_is_equal_bytes(part: Part, tmp_path: Path) -> None:
     manifest, observed = part
     rows = []
