@@ -65,6 +65,7 @@ class Train(Section):
     threads: PositiveInt
     checkpoint_every: PositiveInt
     workers: Workers
+    online: bool
 
     @field_validator("precision", mode="before")
     @classmethod

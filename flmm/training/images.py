@@ -4,10 +4,10 @@ Legend: P phrases, h w image size in pixels, C channels and E side of SAM's embe
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -17,6 +17,8 @@ from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import AnswerDataset, read_manifest
 from flmm.cache.stored import CPU, StoredAnswer
 from flmm.errors import InputError
+from flmm.heads.segmenter import Segmenter
+from flmm.selection import Selection
 from flmm.training.masks import drawn, runs_of
 
 MOST_WORKERS = 8
@@ -51,6 +53,34 @@ class StoredImage:
             masks=drawn(self.runs.to(device), len(self), said.image_size),
             embedding=self.embedding.to(device).float(),
         )
+
+
+class Read(Sized, Protocol):
+    """What a reader hands over of one image; its length: phrases."""
+
+
+class Images(Protocol):
+    """What a training is made of: answers by index, each read by one process and made ready on a trainer's device.
+
+    ``channels`` of attention, ``layers`` and ``hidden_width`` of the hidden states; ``phrases`` of all answers.
+    """
+
+    channels: int
+    layers: int
+    hidden_width: int
+    phrases: int
+    selection: Selection | None
+
+    def __len__(self) -> int: ...
+
+    def use(self, segmenter: Segmenter) -> None:
+        """Take the segmenter whose embeddings the head is trained on; InputError: it is not that of the cache."""
+
+    def stored(self, index: int) -> Any:
+        """A ``Read``: what a worker can have ready; it needs no model."""
+
+    def ready(self, read: Any, device: torch.device) -> TrainingImage:
+        """The image for the head."""
 
 
 class TrainingImages:
@@ -88,6 +118,24 @@ class TrainingImages:
 
     def __getitem__(self, index: int) -> TrainingImage:
         return self.stored(index).on(CPU)
+
+    def use(self, segmenter: Segmenter) -> None:
+        """Compare the embeddings' sizes with the segmenter's.
+
+        Raises:
+            InputError: they differ.
+        """
+        found = (self.embeddings.channels, self.embeddings.side)
+        wanted = (segmenter.channels, segmenter.embedding_side)
+        if found != wanted:
+            raise InputError(
+                f"{self.embeddings.where}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
+                f"{wanted[0]}, {wanted[1]}; run embed again"
+            )
+
+    def ready(self, read: StoredImage, device: torch.device) -> TrainingImage:
+        """An image decoded on the device."""
+        return read.on(device)
 
     def stored(self, index: int) -> StoredImage:
         """An image's answer as it is read, without the arithmetic."""
@@ -145,7 +193,7 @@ def workers_of(asked: int | Literal["auto"], processes: int) -> int:
     return min(MOST_WORKERS, cores // processes // 4) if asked == "auto" else asked
 
 
-def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> Iterator[StoredImage]:
+def read_ahead(images: Images, order: Sequence[int], workers: int) -> Iterator[Read]:
     """Images in ``order``, read by this process (``workers`` 0) or by others in advance."""
     # A generator of its own: making a loader must not draw from the global random state.
     return iter(
@@ -161,14 +209,15 @@ def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> It
     )
 
 
-class _Reads(Dataset[StoredImage]):
-    """What a worker does: read, decompress and hand over."""
+class _Reads(Dataset[Read]):
+    """What a worker does: read and hand over."""
 
-    def __init__(self, images: TrainingImages) -> None:
+    def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __getitem__(self, index: int) -> StoredImage:
-        return self._images.stored(index)
+    def __getitem__(self, index: int) -> Read:
+        read: Read = self._images.stored(index)
+        return read
 
 
 def _unchanged(image: Any) -> Any:

@@ -21,9 +21,9 @@ from flmm.params import Train
 from flmm.training.checkpoints import Checkpoints, Record
 from flmm.training.images import (
     Batch,
-    StoredImage,
+    Images,
+    Read,
     TrainingImage,
-    TrainingImages,
     plan,
     read_ahead,
     share,
@@ -91,7 +91,7 @@ class Trainer:
         settings: Train,
         seed: int,
         head: GroundingHead,
-        images: TrainingImages,
+        images: Images,
         accelerator: Accelerator,
     ) -> None:
         self.accelerator = accelerator
@@ -131,7 +131,7 @@ class Trainer:
                 if batch.step % self._settings.checkpoint_every == 0 or batch.step == len(self.plan):
                     checkpoints.save(batch.step, self._state())
 
-    def _step(self, batch: Batch, loader: Iterator[StoredImage]) -> Record:
+    def _step(self, batch: Batch, loader: Iterator[Read]) -> Record:
         """One optimiser step over a batch, a few images at a time."""
         accelerator = self.accelerator
         mine, weight = share(batch, accelerator.process_index, accelerator.num_processes)
@@ -142,7 +142,7 @@ class Trainer:
         images = [next(loader) for _ in mine]
         passes = list(together(images, len))
         for number, read in enumerate(passes, start=1):
-            some = [image.on(accelerator.device) for image in read]
+            some = [self._images.ready(image, accelerator.device) for image in read]
             # Gradients travel between processes once per step, with the last images.
             with nullcontext() if number == len(passes) else accelerator.no_sync(self._model):
                 outputs = self._model([image.said for image in some], [image.embedding for image in some])
