@@ -122,6 +122,7 @@ EDITS = [
     Edit("learning rate", value(*SHAPES, "train", "lr", to=0.5), FROM_TRAIN, {"evaluate": 4}),
     Edit("threads", value(*SHAPES, "train", "threads", to=2), {"select", "rival", *FROM_TRAIN}, {}),
     Edit("weight decay", value("train", "weight_decay", to=0.5), FROM_TRAIN, {}),
+    Edit("training without a cache", value("train", "online", to=True), {"embed", *FROM_TRAIN}, {"embed": 1}),
     Edit("U-Net", value(*SHAPES, "train", "head", "base_channels", to=8), FROM_TRAIN, {}),
     Edit("localization heads", value("select", "heads", to=2), {"select", *FROM_EVALUATE}, {"evaluate": 3}),
     Edit("narratives", value(*SHAPES, "keywords", "narratives", to=5), FROM_KEYWORDS, {"keywords": 1}),

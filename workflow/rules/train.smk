@@ -1,5 +1,5 @@
-# train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
-# the baseline's attention heads · keywords: which words of an answer are grounded
+# train: one head per backbone, from the cached maps without an LMM, or with it in the loop (train.online) · import: a
+# head from elsewhere instead · select: the baseline's attention heads · keywords: which words of an answer are grounded
 
 
 rule train:
