@@ -203,7 +203,7 @@ def _assumptions(params: Params, console: Console) -> None:
         f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
         f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop (train.online), an upper bound "
         "where the LMM is not run again. keywords: the narratives that it reads once more (keywords.narratives and "
-        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase, before compression; "
+        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase; "
         "where training shards are not kept, Snakemake makes a backbone's when those before are gone. pilot: "
         "pilot.images photographs more per backbone are read: minutes."
     )
