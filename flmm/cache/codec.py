@@ -85,10 +85,9 @@ def encode(vectors: FloatArray, storage: str, *, signed: bool) -> tuple[bytes, b
 
 
 def decode(values: torch.Tensor, scales: torch.Tensor, *, signed: bool) -> torch.Tensor:
-    """Undo ``encode`` where ``values`` (K, N) and ``scales`` (K,) lie: (K, N) float32, the same bits on every device.
+    """Undo ``encode`` on the device where ``values`` (K, N) and ``scales`` (K,) lie: (K, N) float32.
 
-    ``values``: uint8 (``log8``) or float16. One look-up and one product per value: on a GPU, what travels to it is a
-    byte per value.
+    ``values``: uint8 (``log8``) or float16. One look-up and one product per value.
     """
     if values.dtype == torch.float16:
         plain = values.float()

@@ -63,9 +63,8 @@ def train_on(
 
     ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
     ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``images_on`` gives the images for
-    the device that this process trains on. ``on_step`` gets each step's record
-    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds, each process
-    with ``train.threads`` threads.
+    the device that this process trains on. ``on_step`` gets each step's record as it comes and may fail without harm.
+    Runs on the processes and devices that accelerate finds, each process with ``train.threads`` threads.
 
     Raises:
         InputError: what the images are made from, or the segmenter, cannot be used.
