@@ -19,7 +19,7 @@ from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.params import Params
 from flmm.progress import progress_bar
-from flmm.protocols import GROUNDING_PROMPT, Answer, Protocol, answers
+from flmm.protocols import GROUNDING_PROMPT, Answer, Protocol, answers, training_answers
 from flmm.selection import Selection
 
 # What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
@@ -141,19 +141,13 @@ class _Speaker:
     def filed(self, sample: Sample) -> list[Filed]:
         """The answers of a sample and what they are filed under; those without a phrase are left out."""
         if self._draws:
-            # A narrative has one wording: every further draw would repeat it.
-            draws = 1 if sample.narrative else self._draws
-            found = [
-                (answer, "train", draw)
-                for draw in range(draws)
-                for answer in answers(sample, "train", draw=draw, seed=self._seed)
-            ]
-        else:
-            spoken = {"paper": answers(sample, "paper"), "standard": answers(sample, "standard")}
-            # A narrative of nouns is one answer for both.
-            if spoken["paper"] == spoken["standard"]:
-                spoken = {"both": spoken["paper"]}
-            found = [(answer, protocol, 0) for protocol in spoken for answer in spoken[protocol]]
+            said = training_answers(sample, self._draws, self._seed)
+            return [(answer, "train", draw) for answer, draw in said]
+        spoken = {"paper": answers(sample, "paper"), "standard": answers(sample, "standard")}
+        # A narrative of nouns is one answer for both.
+        if spoken["paper"] == spoken["standard"]:
+            spoken = {"both": spoken["paper"]}
+        found = [(answer, protocol, 0) for protocol in spoken for answer in spoken[protocol]]
         return [filed for filed in found if any(piece.target >= 0 for piece in filed[0].pieces)]
 
     def rows(self, samples: Sequence[Sample]) -> Iterator[list[list[Row]]]:

@@ -10,7 +10,7 @@ from flmm.benchmarks import names
 from flmm.by_suite import with_values_of_the_suite
 from flmm.errors import InputError
 from flmm.rivals.entry import Rival
-from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts
+from flmm.sections import AllOrSome, Device, Dtype, PositiveInt, Section, Thoughts, Workers
 
 
 class Download(Section):
@@ -67,7 +67,8 @@ class Train(Section):
     seeds: Annotated[list[int], Field(min_length=1)]
     threads: PositiveInt
     checkpoint_every: PositiveInt
-    workers: Annotated[int, Field(ge=0)]
+    workers: Workers
+    online: bool
 
     @field_validator("seeds")
     @classmethod
@@ -75,6 +76,14 @@ class Train(Section):
         if len(set(seeds)) < len(seeds) or min(seeds) < 0:
             raise ValueError("expected different numbers, 0 or more")
         return seeds
+
+    @model_validator(mode="after")
+    def _repeats_read_the_cache(self) -> "Train":
+        if self.online and len(self.seeds) > 1:
+            raise ValueError(
+                "seeds: heads of further seeds are trained from the cache; with online: true give one seed"
+            )
+        return self
 
     @field_validator("precision", mode="before")
     @classmethod

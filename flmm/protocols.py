@@ -52,6 +52,19 @@ def answers(sample: Sample, protocol: Protocol, *, draw: int = 0, seed: int = 0)
     return [Answer(f"{sample.sample_id}/{protocol}/{draw}", tuple(spoken))]
 
 
+def training_answers(sample: Sample, draws: int, seed: int) -> list[tuple[Answer, int]]:
+    """What a training speaks of a sample in one pass over its set, each answer with its draw; at least one phrase each.
+
+    A narrative has one wording: every further draw would repeat it.
+    """
+    found = [
+        (answer, draw)
+        for draw in range(1 if sample.narrative else draws)
+        for answer in answers(sample, "train", draw=draw, seed=seed)
+    ]
+    return [(answer, draw) for answer, draw in found if any(piece.target >= 0 for piece in answer.pieces)]
+
+
 def _narrative(sample: Sample, *, nouns_only: bool) -> Answer:
     """PNG speaks its narrative whole. Both protocols share the answer where all of its phrases are nouns."""
     spoken = sample.narrative

@@ -15,7 +15,14 @@ def _all_or_some(value: object) -> object:
     raise ValueError("expected all, or how many")
 
 
+def _auto_or_some(value: object) -> object:
+    if value == "auto" or (type(value) is int and value >= 0):
+        return value
+    raise ValueError("expected auto, or how many processes, 0 for none")
+
+
 AllOrSome = Annotated[int | Literal["all"], BeforeValidator(_all_or_some)]
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_auto_or_some)]
 
 
 class Section(BaseModel):

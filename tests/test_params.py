@@ -33,6 +33,13 @@ def test_the_shipped_file_is_valid_for_both_suites() -> None:
     assert parse_params(paper).active.generate is None
 
 
+def test_several_seeds_need_the_cache() -> None:
+    several = changed("train.seeds", [7, 8])
+    several["train"]["online"] = True
+    with pytest.raises(InputError, match="from the cache"):
+        parse_params(several)
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

@@ -14,9 +14,11 @@ A value becomes the nearest step, so that it is off by at most (r - 1) / (r + 1)
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -82,23 +84,24 @@ def encode(vectors: FloatArray, storage: str, *, signed: bool) -> tuple[bytes, b
     return codes.tobytes(), scales.tobytes()
 
 
-def decode(payload: bytes, scales: bytes, storage: str, *, signed: bool) -> FloatArray:
-    """Undo ``encode``: (K, N) float32.
+def decode(values: torch.Tensor, scales: torch.Tensor, *, signed: bool) -> torch.Tensor:
+    """Undo ``encode`` on the device where ``values`` (K, N) and ``scales`` (K,) lie: (K, N) float32.
 
-    Raises:
-        ValueError: the payload is not a whole number of vectors.
+    ``values``: uint8 (``log8``) or float16. One look-up and one product per value.
     """
-    factors = np.frombuffer(scales, dtype=np.float32)  # (K,)
-    values = np.frombuffer(payload, dtype=_STORAGE[storage])
-    if not len(factors) or len(values) % len(factors):
-        raise ValueError(f"{len(values)} stored values do not belong to {len(factors)} scales")
-    table = (_SIGNED if signed else _PLAIN).table
-    plain = values.astype(np.float32) if storage == "float16" else table[values]
-    decoded = plain.reshape(len(factors), -1)
-    decoded *= factors[:, None]
-    return decoded
+    if values.dtype == torch.float16:
+        plain = values.float()
+    else:
+        table = _table(signed, values.device)
+        plain = table.index_select(0, values.flatten().int()).reshape(values.shape)
+    return plain.mul_(scales[:, None])
 
 
-def value_bytes(storage: str) -> int:
-    """Bytes per stored value."""
-    return int(np.dtype(_STORAGE[storage]).itemsize)
+@cache
+def _table(signed: bool, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy((_SIGNED if signed else _PLAIN).table).to(device)
+
+
+def tensor_type(storage: str) -> torch.dtype:
+    """Of the stored values."""
+    return torch.float16 if storage == "float16" else torch.uint8

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from flmm.cache.shards import GroupMemory, ShardFile
+from flmm.cache.shards import PARQUET, GroupMemory, OpenShards, ShardFile
+from flmm.cache.stored import binary_values
 from flmm.errors import InputError
 from flmm.files import atomic_path, read_json, sha256_of, write_json
 
@@ -22,15 +23,10 @@ SCHEMA_VERSION = 2
 KIND = "embed"
 MANIFEST = "manifest.json"
 STEP = "embed"
-ROWS_PER_GROUP = 8  # what one look-up reads: 16 MB for SAM ViT-L
+ROW_GROUP_BYTES = (
+    1 << 20
+)  # what one look-up reads, but at least one embedding: SAM ViT-L's lie alone, 2 MB each
 MEMORY_BYTES = 256 << 20
-# Float16 noise neither compresses nor repeats; page checksums make a damaged byte an error.
-PARQUET: dict[str, Any] = {
-    "compression": "none",
-    "use_dictionary": False,
-    "write_statistics": False,
-    "write_page_checksum": True,
-}
 
 ImageKey = tuple[str, str]  # archive, image
 Row = tuple[ImageKey, torch.Tensor]  # an image's embedding (C, E, E) float16, on the CPU
@@ -133,12 +129,13 @@ class ShardFolder:
             StepError: the disk is full or not writable.
         """
         schema = _schema(self.channels, self.side)
+        at_once = max(1, ROW_GROUP_BYTES // schema.field("embedding").type.byte_width)
         with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, **PARQUET) as writer:
             pending: list[dict[str, Any]] = []
             for (archive, image), embedding in rows:
                 payload = embedding.numpy().astype("<f2").tobytes()
                 pending.append({"archive": archive, "image": image, "embedding": payload})
-                if len(pending) == ROWS_PER_GROUP:
+                if len(pending) == at_once:
                     writer.write_table(pa.Table.from_pylist(pending, schema=schema))
                     pending = []
             if pending:
@@ -161,6 +158,7 @@ class EmbeddingStore:
             for path in _shard_paths(folder):
                 self._index(ShardFile(path, STEP), path)
         self._memory = GroupMemory(MEMORY_BYTES)
+        self._files = OpenShards(STEP)
 
     def _index(self, shard: ShardFile, path: Path) -> None:
         if not shard.schema.equals(_schema(self.channels, self.side)):
@@ -170,7 +168,11 @@ class EmbeddingStore:
                 self._places[key] = (path, group, row)
 
     def lookup(self, archive: str, image: str) -> torch.Tensor:
-        """The embedding (1, C, E, E) float32.
+        """The embedding (1, C, E, E) float32; raises what ``stored`` raises."""
+        return self.stored(archive, image).float()
+
+    def stored(self, archive: str, image: str) -> torch.Tensor:
+        """The embedding (1, C, E, E) as it is stored, float16, and not copied: not to be written to.
 
         Raises:
             InputError: the image was not embedded, or its shard is damaged.
@@ -178,12 +180,11 @@ class EmbeddingStore:
         if (archive, image) not in self._places:
             raise InputError(f"{self.where}: no embedding of {archive}/{image}; run embed again")
         file, group, row = self._places[archive, image]
-        payload = self._group(file, group)["embedding"][row].as_py()
-        values = np.frombuffer(payload, dtype="<f2").astype(np.float32)
-        return torch.from_numpy(values).reshape(1, self.channels, self.side, self.side)
+        values, _ = binary_values(self._group(file, group)["embedding"].slice(row, 1))
+        return values.view(torch.float16).reshape(1, self.channels, self.side, self.side)
 
     def _group(self, file: Path, group: int) -> pa.Table:
-        return self._memory.get((file, group), lambda: ShardFile(file, STEP).read(group, ["embedding"]))
+        return self._memory.get((file, group), lambda: self._files[file].read(group, ["embedding"]))
 
 
 def _shard_paths(folder: Path) -> list[Path]:

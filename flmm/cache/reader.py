@@ -7,16 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import torch
 from torch.utils.data import Dataset
 
 from flmm.backbones.base import Grid, HeadInput
-from flmm.cache import codec
-from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, outdated, parse_manifest, shard_version
-from flmm.cache.shards import GroupMemory, ShardFile, broken_shard
-from flmm.data.geometry import View
+from flmm.cache.schema import SCHEMA_VERSION, Manifest, outdated, parse_manifest, shard_version
+from flmm.cache.shards import GroupMemory, OpenShards, ShardFile, broken_shard
+from flmm.cache.stored import StoredAnswer, stored_answer
 from flmm.selection import Selection
 
 # Row groups kept in memory by one reader; the shapes suite fits whole, big backbones stream.
@@ -107,11 +106,10 @@ def read_answers(manifest: Manifest, protocol: str | None = None) -> Iterator[Ca
     for shard in manifest.shards:
         file = ShardFile(manifest.folder / shard.file, STEP)
         for group in range(file.groups):
-            rows = file.read(group).to_pylist()
-            for _, answer in groupby(rows, key=lambda row: row["answer_id"]):
-                chosen = list(answer)
-                if protocol is None or chosen[0]["protocol"] in (protocol, "both"):
-                    yield _answer(chosen, manifest, file.path)
+            rows = file.read(group)
+            for start, count in _answers_in(rows["answer_id"]):
+                if protocol is None or rows["protocol"][start].as_py() in (protocol, "both"):
+                    yield _answer(_stored(rows.slice(start, count), manifest, file.path))
 
 
 @dataclass(frozen=True)
@@ -141,16 +139,20 @@ class AnswerDataset(Dataset[CachedAnswer]):
             for place in self._index(index, shard)
         ]
         self._memory = GroupMemory(MEMORY_BYTES)
+        self._files = OpenShards(STEP)
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> CachedAnswer:
+        return _answer(self.stored(index))
+
+    def stored(self, index: int) -> StoredAnswer:
+        """An answer as its shard holds it, to be decoded elsewhere."""
         place = self._places[index]
         path = self._path(place.manifest, place.shard)
-        table = self._memory.get((path, place.group), lambda: ShardFile(path, STEP).read(place.group))
-        rows = table.slice(place.start, place.rows).to_pylist()
-        return _answer(rows, self.manifests[place.manifest], path)
+        table = self._memory.get((path, place.group), lambda: self._files[path].read(place.group))
+        return _stored(table.slice(place.start, place.rows), self.manifests[place.manifest], path)
 
     def _path(self, manifest: int, shard: int) -> Path:
         return self.manifests[manifest].folder / self.manifests[manifest].shards[shard].file
@@ -158,45 +160,39 @@ class AnswerDataset(Dataset[CachedAnswer]):
     def _index(self, manifest: int, shard: int) -> Iterator[_Place]:
         file = ShardFile(self._path(manifest, shard), STEP)
         for group in range(file.groups):
-            start = 0
-            ids = file.read(group, ["answer_id"])["answer_id"].to_pylist()
-            for _, answer in groupby(ids):
-                count = len(list(answer))
+            for start, count in _answers_in(file.read(group, ["answer_id"])["answer_id"]):
                 yield _Place(manifest, shard, group, start, count)
-                start += count
 
 
-def _answer(rows: list[dict[str, Any]], manifest: Manifest, path: Path) -> CachedAnswer:
-    first = rows[0]
+def _stored(rows: pa.Table, manifest: Manifest, path: Path) -> StoredAnswer:
     try:
-        phrases = tuple(_phrase(row, manifest.formats) for row in rows)
-    except (ValueError, RuntimeError) as error:
-        raise broken_shard(path, STEP, f"answer {first['answer_id']}: {error}") from error
-    columns = {name: first[name] for name in _ANSWER_COLUMNS}
-    return CachedAnswer(phrases=phrases, selection=manifest.selection, **columns)
+        return stored_answer(rows, manifest.formats, manifest.selection)
+    except ValueError as error:
+        raise broken_shard(path, STEP, f"answer {rows['answer_id'][0]}: {error}") from error
 
 
-def _phrase(row: dict[str, Any], formats: Formats) -> CachedPhrase:
-    grids = tuple(
-        Grid(grid["name"], grid["rows"], grid["columns"], View(**grid["view"])) for grid in row["grids"]
+def _answer(stored: StoredAnswer) -> CachedAnswer:
+    said = stored.head_input()
+    phrases = tuple(
+        CachedPhrase(
+            attention=tuple(maps[number] for maps in said.attention),
+            grids=said.grids,
+            hidden=said.hidden[number],
+            **{name: row[name] for name in _PHRASE_COLUMNS},
+        )
+        for number, row in enumerate(stored.phrases)
     )
-    attention = []
-    at_byte = at_scale = 0
-    for grid in row["grids"]:
-        maps = grid["channels"]
-        count = maps * grid["rows"] * grid["columns"] * codec.value_bytes(formats.attention)
-        payload = row["attention"][at_byte : at_byte + count]
-        scales = row["attention_scales"][at_scale : at_scale + 4 * maps]
-        decoded = torch.from_numpy(codec.decode(payload, scales, formats.attention, signed=False))
-        attention.append(decoded.reshape(maps, grid["rows"], grid["columns"]))
-        at_byte, at_scale = at_byte + count, at_scale + 4 * maps
-    hidden = torch.from_numpy(codec.decode(row["hidden"], row["hidden_scales"], formats.hidden, signed=True))
-    return CachedPhrase(
-        attention=tuple(attention),
-        grids=grids,
-        hidden=hidden.reshape(row["hidden_layers"], row["hidden_tokens"], row["hidden_width"]),
-        **{name: row[name] for name in _PHRASE_COLUMNS},
-    )
+    columns = {name: stored.phrases[0][name] for name in _ANSWER_COLUMNS}
+    return CachedAnswer(phrases=phrases, selection=stored.selection, **columns)
+
+
+def _answers_in(ids: pa.ChunkedArray) -> Iterator[tuple[int, int]]:
+    """First row and number of rows of each answer of a row group, by its column of answers."""
+    start = 0
+    for _, answer in groupby(ids.to_pylist()):
+        count = len(list(answer))
+        yield start, count
+        start += count
 
 
 _ANSWER_COLUMNS = (

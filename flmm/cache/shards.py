@@ -14,6 +14,15 @@ import pyarrow.parquet as pq
 
 from flmm.errors import InputError
 
+OPEN_FILES = 64  # of one reader
+# How shards are written. Codes and float16 noise neither compress (zstd saves 2 to 5 % of a real model's maps, and to
+# undo it takes two thirds of a reader's time) nor repeat; page checksums make a damaged byte an error.
+PARQUET: dict[str, Any] = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_page_checksum": True,
+}
 DAMAGE = (pa.ArrowInvalid, OSError)  # what pyarrow raises on a damaged file, or one of another kind
 
 
@@ -60,7 +69,8 @@ class ShardFile:
         if absent:
             raise self.broken(f"no column {', '.join(absent)}")
         try:
-            return self._file.read_row_group(group, columns=columns)
+            # Without threads: a group is read in a few milliseconds, by one of several workers.
+            return self._file.read_row_group(group, columns=columns, use_threads=False)
         except DAMAGE as error:
             raise self.broken(error) from error
 
@@ -85,6 +95,24 @@ class ShardFile:
 def broken_shard(path: Path, step: str, reason: object) -> InputError:
     """What is said of every shard that cannot be used."""
     return InputError(f"{path}: not a whole shard ({reason}); delete it and run {step} again")
+
+
+class OpenShards:
+    """Shards that stay open, the ones used last: a file's footer, which lists all row groups, is read once."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._files: OrderedDict[Path, ShardFile] = OrderedDict()
+
+    def __getitem__(self, path: Path) -> ShardFile:
+        file = self._files.pop(path, None) or ShardFile(path, self._step)
+        self._files[path] = file
+        if len(self._files) > OPEN_FILES:
+            self._files.popitem(last=False)
+        return file
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": OrderedDict()}  # another process opens its own
 
 
 class GroupMemory:

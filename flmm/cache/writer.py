@@ -15,6 +15,7 @@ import torch
 from flmm.backbones.base import Grid, Observation
 from flmm.cache import codec
 from flmm.cache.schema import PHRASE_SCHEMA, Formats, Shard
+from flmm.cache.shards import PARQUET
 from flmm.data.sample import Sample
 from flmm.errors import InputError, StepError
 from flmm.files import atomic_path, sha256_file
@@ -118,9 +119,7 @@ class ShardWriter:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(self._path))
-            # Checksums per page: a damaged byte is an error when it is read, not a wrong mask.
-            writer = pq.ParquetWriter(temporary, PHRASE_SCHEMA, compression="zstd", write_page_checksum=True)
-            self._writer = stack.enter_context(writer)
+            self._writer = stack.enter_context(pq.ParquetWriter(temporary, PHRASE_SCHEMA, **PARQUET))
             self._stack = stack.pop_all()
         return self
 

@@ -9,7 +9,8 @@ from dataclasses import asdict
 import typer
 
 from flmm.cli.context import ArchiveName, BackboneName, BenchmarkName, PartName, SourceName, params_of
-from flmm.cli.evaluating import attention_maps, embeddings, evaluate_words
+from flmm.cli.evaluating import attention_maps, evaluate_words
+from flmm.cli.training import train_head
 from flmm.device import claim_gpu, use_threads
 from flmm.errors import InputError
 from flmm.files import write_json
@@ -136,20 +137,16 @@ def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> N
 
 @app.command()
 def train(context: typer.Context, backbone: BackboneName) -> None:
-    """Train one backbone's head on its cached attention."""
+    """Train one backbone's head on its cached attention, or with the LMM in the loop (train.online)."""
     from flmm.tracking.live import LiveCurves
-    from flmm.training import train as run
 
     params = params_of(context)
     step = Step("train", backbone)
     with step_runs(params, step) as running, LiveCurves(params, backbone) as curves:
         claim_gpu("auto")
-        graph = running.keys.graph
-        run(
-            params,
+        train_head(
+            running.keys,
             backbone,
-            [attention_maps(running.keys, backbone, part) for part in graph.training_parts],
-            embeddings(running.keys, graph.training_parts),
             paths.results(params, backbone, "train"),
             key=running.key,
             checkpoints=paths.checkpoints(backbone),

@@ -43,7 +43,7 @@ class Load:
 
 
 def phrase_columns(shape: Shape, extract: Extract) -> Columns:
-    """Bytes per phrase with the values of ``extract``; not counted: what compression saves."""
+    """Bytes per phrase with the values of ``extract``; not counted: names and run lengths."""
     heads, layers = kept(extract.heads, shape.layers * shape.heads), kept(extract.layers, shape.layers)
     attention = heads * (shape.image_tokens * _BYTES[extract.attention] + _SCALE * len(shape.cells))
     hidden = HIDDEN_TOKENS * layers * (shape.width * _BYTES[extract.hidden] + _SCALE)

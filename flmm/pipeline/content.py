@@ -51,8 +51,13 @@ def entries(graph: Graph, step: Step) -> list[str]:
         found = [DESCRIBING]
     if step.name == "prepare":
         found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
-    if step.name in ("pilot", "extract", "import", "keywords") or (
-        step.name == "evaluate" and benchmark(step.item).words != "spoken"
+    online = step.name == "train" and graph.params.train.online
+    if online:
+        found.append("flmm.training.online")
+    if (
+        online
+        or step.name in ("pilot", "extract", "import", "keywords")
+        or (step.name == "evaluate" and benchmark(step.item).words != "spoken")
     ):
         found.append(f"flmm.backbones.{graph.params.catalogue[step.backbone].family}")
     if step.name in ("count", "repeat", "report"):
@@ -84,7 +89,8 @@ def values(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
         case "extract":
             return _of_attention(graph, step, hashes)
         case "train":
-            return _of_head(graph, step.backbone, params.train.seeds[0], hashes)
+            looped = _of_models_in_the_loop(params, step, hashes) if params.train.online else {}
+            return _of_head(graph, step.backbone, params.train.seeds[0], hashes) | looped
         case "import":
             return {"train.head.upsample": params.train.head.upsample, "backbone": step.backbone,
                     **_model(params, step.backbone, hashes)}  # fmt: skip
@@ -137,6 +143,12 @@ def _of_attention(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:
     if step.item in graph.training_parts:
         found |= {"extract.train_draws": extract.train_draws, "seed": graph.params.seed}
     return found | _model(graph.params, step.backbone, hashes)
+
+
+def _of_models_in_the_loop(params: Params, step: Step, hashes: Hashes) -> dict[str, Any]:
+    """What `extract` and `embed` would otherwise have in their keys."""
+    found = {"extract.train_draws": params.extract.train_draws, "extract.dtype": params.extract.dtype}
+    return found | {"embed.dtype": params.embed.dtype} | _model(params, step.backbone, hashes)
 
 
 def _of_words(graph: Graph, step: Step, hashes: Hashes) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def drop_training_maps(params: Params, backbone: str) -> list[Path]:
 
     Results have keys, so that nothing runs again for it; a step that has to run later has them extracted again.
     """
-    if params.extract.keep_training_maps:
+    if params.extract.keep_training_maps or params.train.online:
         return []
     state = State(params)
     graph, keys = state.graph, state.keys

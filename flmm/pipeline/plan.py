@@ -201,9 +201,9 @@ def _assumptions(params: Params, console: Console) -> None:
         f"phrase, at {costs.RATE:.1e} operations a second (an A100 at 40 %). Questions: one at a time, "
         f"{params.evaluate.max_new_tokens} new tokens each (evaluate.max_new_tokens), the weights read once for each "
         f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
-        f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop, an upper bound here, where the LMM is not "
-        "run again. keywords: the narratives that it reads once more (keywords.narratives and "
-        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase, before compression; "
+        f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop (train.online), an upper bound "
+        "where the LMM is not run again. keywords: the narratives that it reads once more (keywords.narratives and "
+        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase; "
         "where training shards are not kept, Snakemake makes a backbone's when those before are gone. pilot: "
         "pilot.images photographs more per backbone are read: minutes."
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from flmm.benchmarks import benchmark
 from flmm.device import has_gpu, no_gpu
 from flmm.errors import InputError
+from flmm.params import Params
 from flmm.pipeline import needs, paths
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
@@ -48,7 +49,7 @@ def _models(state: State) -> Iterator[str]:
     for name in params.backbones:
         entry = params.catalogue[name]
         steps = [step for step in state.running if step.backbone == name]
-        speaks = any(_loads_model(step) for step in steps)
+        speaks = any(_loads_model(step, params) for step in steps)
         if speaks or any(step.name == "import" for step in steps):
             yield from filter(None, [needs.family_problem(name, entry)])
         if speaks:
@@ -77,9 +78,11 @@ def _heads(state: State) -> Iterator[str]:
             yield str(error)
 
 
-def _loads_model(step: Step) -> bool:
+def _loads_model(step: Step, params: Params) -> bool:
     if step.name == "evaluate":
         return benchmark(step.item).words != "spoken"
+    if step.name == "train":
+        return params.train.online
     return step.name in ("pilot", "extract", "keywords")
 
 

@@ -57,6 +57,8 @@ def _extract(graph: Graph, step: Step) -> list[Step]:
 
 
 def _train(graph: Graph, step: Step) -> list[Step]:
+    if graph.params.train.online:
+        return [*_pilot(graph, step), *graph.pilot(step.backbone), *graph.segmenter_source()]
     extracted = [Step("extract", step.backbone, part) for part in graph.training_parts]
     return [*extracted, *_embeddings(graph, graph.training_parts), *graph.segmenter_source()]
 

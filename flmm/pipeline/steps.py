@@ -95,10 +95,11 @@ class Graph:
         return [part for part in self._all_parts if part in wanted]
 
     def extracted_parts(self, backbone: str) -> list[str]:
-        """The parts that a backbone is made to speak."""
+        """The parts of which a backbone's attention is cached."""
         spoken = {part for name, entry in self.benchmarks.items() if entry.words == "spoken"
                   for part in self.parts_of(name)}  # fmt: skip
-        training = self.training_parts if backbone in self.trained else []
+        cached = backbone in self.trained and not self.params.train.online
+        training = self.training_parts if cached else []
         return [part for part in self.parts if part in spoken or part in training]
 
     @cached_property
@@ -182,8 +183,8 @@ class Graph:
         return [] if extract.heads == extract.layers == "all" else [Step("pilot", backbone)]
 
     def readers_of_training_maps(self, backbone: str) -> list[Step]:
-        """The steps that read the attention of a backbone's training parts."""
-        if backbone not in self.trained:
+        """The steps that read the attention of a backbone's training parts, where it is cached."""
+        if backbone not in self.trained or self.params.train.online:
             return []
         return [self.head(backbone), *self.selection(backbone), *self.repeats(backbone)]
 
@@ -192,9 +193,10 @@ class Graph:
         return Step("train" if backbone in self.trained else "import", backbone)
 
     def selection(self, backbone: str) -> list[Step]:
-        """The choice of localization heads, where there are training phrases and masks to predict."""
+        """The choice of localization heads, where training phrases are cached and there are masks to predict."""
         masks = any(entry.words != "asked" for entry in self.benchmarks.values())
-        return [Step("select", backbone)] if backbone in self.trained and masks else []
+        cached = backbone in self.trained and not self.params.train.online
+        return [Step("select", backbone)] if cached and masks else []
 
     def narratives(self, *, training: bool) -> list[str]:
         """The parts whose narratives the keyword selector is fitted on (``training``) or counted on."""

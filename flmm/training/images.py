@@ -3,20 +3,26 @@
 Legend: P phrases, h w image size in pixels, C channels and E side of SAM's embedding.
 """
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from flmm.backbones.base import HeadInput
 from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import AnswerDataset, read_manifest
-from flmm.data.sample import decode_rle
+from flmm.cache.stored import CPU, StoredAnswer
 from flmm.errors import InputError
+from flmm.heads.segmenter import Segmenter
+from flmm.selection import Selection
+from flmm.training.masks import drawn, runs_of
+
+MOST_WORKERS = 8
+READ_AHEAD = 8  # images of each worker, 4 MB each for LLaVA-1.5-7B with SAM ViT-L
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,56 @@ class TrainingImage:
     embedding: torch.Tensor
 
 
-class TrainingImages(Dataset[TrainingImage]):
+@dataclass(frozen=True)
+class StoredImage:
+    """The same as a reader leaves it: a coded answer, masks as ``runs`` (R,), a float16 embedding, all on the CPU."""
+
+    answer: StoredAnswer
+    runs: torch.Tensor
+    embedding: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.answer.phrases)
+
+    def on(self, device: torch.device) -> TrainingImage:
+        """Decoded on the device: a byte per value goes there."""
+        said = self.answer.head_input(device)
+        return TrainingImage(
+            said=said,
+            masks=drawn(self.runs.to(device), len(self), said.image_size),
+            embedding=self.embedding.to(device).float(),
+        )
+
+
+class Read(Sized, Protocol):
+    """What a reader hands over of one image; its length: phrases."""
+
+
+class Images(Protocol):
+    """What a training is made of: answers by index, each read by one process and made ready on a trainer's device.
+
+    ``channels`` of attention, ``layers`` and ``hidden_width`` of the hidden states; ``phrases`` of all answers.
+    """
+
+    channels: int
+    layers: int
+    hidden_width: int
+    phrases: int
+    selection: Selection | None
+
+    def __len__(self) -> int: ...
+
+    def use(self, segmenter: Segmenter) -> None:
+        """Take the segmenter whose embeddings the head is trained on; InputError: it is not that of the cache."""
+
+    def stored(self, index: int) -> Any:
+        """A ``Read``: what a worker can have ready; it needs no model."""
+
+    def ready(self, read: Any, device: torch.device) -> TrainingImage:
+        """The image for the head."""
+
+
+class TrainingImages:
     """All answers of the training parts of one backbone, each with its masks and its image's embedding.
 
     Raises:
@@ -62,13 +117,37 @@ class TrainingImages(Dataset[TrainingImage]):
         return len(self.answers)
 
     def __getitem__(self, index: int) -> TrainingImage:
-        answer = self.answers[index]
-        masks = [decode_rle(phrase.rle, answer.height, answer.width) for phrase in answer.phrases]
-        return TrainingImage(
-            said=answer.head_input(),
-            masks=torch.from_numpy(np.stack(masks).astype(np.uint8)),
-            embedding=self.embeddings.lookup(answer.archive, answer.image),
-        )
+        return self.stored(index).on(CPU)
+
+    def use(self, segmenter: Segmenter) -> None:
+        """Compare the embeddings' sizes with the segmenter's.
+
+        Raises:
+            InputError: they differ.
+        """
+        found = (self.embeddings.channels, self.embeddings.side)
+        wanted = (segmenter.channels, segmenter.embedding_side)
+        if found != wanted:
+            raise InputError(
+                f"{self.embeddings.where}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
+                f"{wanted[0]}, {wanted[1]}; run embed again"
+            )
+
+    def ready(self, read: StoredImage, device: torch.device) -> TrainingImage:
+        """An image decoded on the device."""
+        return read.on(device)
+
+    def stored(self, index: int) -> StoredImage:
+        """An image's answer as it is read, without the arithmetic."""
+        answer = self.answers.stored(index)
+        first = answer.phrases[0]
+        try:
+            runs = runs_of((row["rle"] for row in answer.phrases), (first["height"], first["width"]))
+        except ValueError as error:
+            raise InputError(
+                f"answer {first['answer_id']}: {error}; run prepare and extract again"
+            ) from error
+        return StoredImage(answer, runs, self.embeddings.stored(first["archive"], first["image"]))
 
 
 @dataclass(frozen=True)
@@ -104,19 +183,41 @@ def share(batch: Batch, process: int, processes: int) -> tuple[tuple[int, ...], 
     return (mine, processes / len(batch.images)) if mine else (batch.images[:1], 0.0)
 
 
-def read_ahead(images: TrainingImages, order: Sequence[int], workers: int) -> Iterator[TrainingImage]:
+def workers_of(asked: int | Literal["auto"], processes: int) -> int:
+    """How many processes read for each of so many trainers on a machine; neither order nor bytes depend on it.
+
+    ``auto``: a quarter of a trainer's share of the cores, ``MOST_WORKERS`` at most. On fewer than four that is none:
+    there, the trainer itself needs them.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_WORKERS, cores // processes // 4) if asked == "auto" else asked
+
+
+def read_ahead(images: Images, order: Sequence[int], workers: int) -> Iterator[Read]:
     """Images in ``order``, read by this process (``workers`` 0) or by others in advance."""
     # A generator of its own: making a loader must not draw from the global random state.
     return iter(
         DataLoader(
-            images,
+            _Reads(images),
             batch_size=None,
             sampler=order,  # type: ignore[arg-type]  # any sized iterable of indices
             num_workers=workers,
+            prefetch_factor=READ_AHEAD if workers else None,
             collate_fn=_unchanged,
             generator=torch.Generator(),
         )
     )
+
+
+class _Reads(Dataset[Read]):
+    """What a worker does: read and hand over."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __getitem__(self, index: int) -> Read:
+        read: Read = self._images.stored(index)
+        return read
 
 
 def _unchanged(image: Any) -> Any:

@@ -1,22 +1,22 @@
-"""``flmm train``: build a head, train it on one backbone's cached attention, write it."""
+"""``flmm train``: build a head, train it on what one backbone looked at, write it."""
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from flmm.device import hardware, use_threads
-from flmm.errors import InputError
 from flmm.files import write_json, write_text
 from flmm.heads.checkpoint import HeadConfig, save_head
 from flmm.heads.model import GroundingHead, build_head
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
 from flmm.training.checkpoints import Checkpoints, Record
-from flmm.training.images import TrainingImages
+from flmm.training.images import Images, TrainingImages
 from flmm.training.progress import OnStep
 from flmm.training.trainer import LOSSES, Trainer, make_accelerator
 
@@ -35,25 +35,49 @@ def train(
     raw: Path,
     on_step: OnStep | None = None,
 ) -> None:
-    """Train a head; writes ``head.safetensors``, ``curves.jsonl``, ``summary.json``, ``timing.json``.
-
-    ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
-    ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``on_step`` gets each step's record
-    as it comes and may fail without harm. Runs on the processes and devices that accelerate finds, each process
-    with ``train.threads`` threads.
+    """Train a head on cached attention and embeddings; see ``train_on``.
 
     Raises:
         InputError: a manifest, shard, embedding or segmenter cannot be used.
         StepError: the loss is not finite, or the disk is full.
     """
+
+    def cached(_: torch.device) -> TrainingImages:
+        return TrainingImages(manifests, embed_manifests, backbone_name)
+
+    train_on(params, backbone_name, cached, out, key=key, checkpoints=checkpoints, raw=raw, on_step=on_step)
+
+
+def train_on(
+    params: Params,
+    backbone_name: str,
+    images_on: Callable[[torch.device], Images],
+    out: Path,
+    *,
+    key: str,
+    checkpoints: Path,
+    raw: Path,
+    on_step: OnStep | None = None,
+) -> None:
+    """Train a head; writes ``head.safetensors``, ``curves.jsonl``, ``summary.json``, ``timing.json``.
+
+    ``key`` stands for everything that decides the weights: a killed run goes on from its last checkpoint in
+    ``checkpoints/<key>`` and ends with the same bytes, except for ``timing.json``. ``images_on`` gives the images for
+    the device that this process trains on. ``on_step`` gets each step's record as it comes and may fail without harm.
+    Runs on the processes and devices that accelerate finds, each process with ``train.threads`` threads.
+
+    Raises:
+        InputError: what the images are made from, or the segmenter, cannot be used.
+        StepError: the loss is not finite, or the disk is full.
+    """
     started = time.perf_counter()
     use_threads(params.train.threads)
-    images = TrainingImages(manifests, embed_manifests, backbone_name)
+    accelerator = make_accelerator(params.train)
+    images = images_on(accelerator.device)
     segmenter = load_segmenter(params.active.segmenter, raw)
-    _check_embeddings(images, segmenter)
     config = _head_config(params, backbone_name, images, segmenter)
     head = _fresh_head(params, config, segmenter)
-    accelerator = make_accelerator(params.train)
+    images.use(segmenter)
     trainer = Trainer(params.train, params.train.seeds[0], head, images, accelerator)
     with accelerator.main_process_first():  # it tidies up; the others find what it left
         kept = Checkpoints(checkpoints, key)
@@ -85,19 +109,7 @@ def _fresh_head(params: Params, config: HeadConfig, segmenter: Segmenter) -> Gro
     )
 
 
-def _check_embeddings(images: TrainingImages, segmenter: Segmenter) -> None:
-    found = (images.embeddings.channels, images.embeddings.side)
-    wanted = (segmenter.channels, segmenter.embedding_side)
-    if found != wanted:
-        raise InputError(
-            f"{images.embeddings.where}: embeddings of {found[0]} channels, side {found[1]}, but the segmenter has "
-            f"{wanted[0]}, {wanted[1]}; run embed again"
-        )
-
-
-def _head_config(
-    params: Params, backbone_name: str, images: TrainingImages, segmenter: Segmenter
-) -> HeadConfig:
+def _head_config(params: Params, backbone_name: str, images: Images, segmenter: Segmenter) -> HeadConfig:
     return HeadConfig(
         backbone=backbone_name,
         segmenter=params.active.segmenter.name,
@@ -112,7 +124,7 @@ def _head_config(
 
 
 def _summary(
-    params: Params, key: str, head: GroundingHead, images: TrainingImages, records: Sequence[Record]
+    params: Params, key: str, head: GroundingHead, images: Images, records: Sequence[Record]
 ) -> dict[str, Any]:
     """What was trained on what, without times: equal for equal runs."""
     last = records[-FINAL_STEPS:]

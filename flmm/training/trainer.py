@@ -19,7 +19,16 @@ from flmm.heads.losses import mask_loss
 from flmm.heads.model import GroundingHead, HeadOutput
 from flmm.params import Train
 from flmm.training.checkpoints import Checkpoints, Record
-from flmm.training.images import Batch, TrainingImage, TrainingImages, plan, read_ahead, share
+from flmm.training.images import (
+    Batch,
+    Images,
+    Read,
+    TrainingImage,
+    plan,
+    read_ahead,
+    share,
+    workers_of,
+)
 from flmm.training.progress import OnStep, Reporter
 
 # What accelerate calls `train.precision`.
@@ -82,7 +91,7 @@ class Trainer:
         settings: Train,
         seed: int,
         head: GroundingHead,
-        images: TrainingImages,
+        images: Images,
         accelerator: Accelerator,
     ) -> None:
         self.accelerator = accelerator
@@ -110,7 +119,7 @@ class Trainer:
         remaining = self.plan[done:]
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
         order = [index for batch in remaining for index in share(batch, process, processes)[0]]
-        loader = read_ahead(self._images, order, self._settings.workers)
+        loader = read_ahead(self._images, order, workers_of(self._settings.workers, processes))
         if not self.accelerator.is_main_process:
             for batch in remaining:
                 self._step(batch, loader)
@@ -122,7 +131,7 @@ class Trainer:
                 if batch.step % self._settings.checkpoint_every == 0 or batch.step == len(self.plan):
                     checkpoints.save(batch.step, self._state())
 
-    def _step(self, batch: Batch, loader: Iterator[TrainingImage]) -> Record:
+    def _step(self, batch: Batch, loader: Iterator[Read]) -> Record:
         """One optimiser step over a batch, a few images at a time."""
         accelerator = self.accelerator
         mine, weight = share(batch, accelerator.process_index, accelerator.num_processes)
@@ -131,8 +140,9 @@ class Trainer:
         lr = self._set_learning_rate(batch.step)
         total = torch.zeros(len(LOSSES), device=accelerator.device)
         images = [next(loader) for _ in mine]
-        passes = list(together(images, lambda image: len(image.masks)))
-        for number, some in enumerate(passes, start=1):
+        passes = list(together(images, len))
+        for number, read in enumerate(passes, start=1):
+            some = [self._images.ready(image, accelerator.device) for image in read]
             # Gradients travel between processes once per step, with the last images.
             with nullcontext() if number == len(passes) else accelerator.no_sync(self._model):
                 outputs = self._model([image.said for image in some], [image.embedding for image in some])

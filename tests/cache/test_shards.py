@@ -81,9 +81,9 @@ def test_a_dataset_reads_only_ids_until_it_is_asked(part: Part, monkeypatch: pyt
     read: list[list[str] | None] = []
     original = pq.ParquetFile.read_row_group
 
-    def spy(self: pq.ParquetFile, group: int, columns: list[str] | None = None) -> object:
+    def spy(self: pq.ParquetFile, group: int, columns: list[str] | None = None, **how: bool) -> object:
         read.append(columns)
-        return original(self, group, columns=columns)
+        return original(self, group, columns=columns, **how)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
     dataset = AnswerDataset([part[0]])
@@ -132,6 +132,32 @@ def test_a_protocol_selects_its_own_and_shared_answers(tmp_path: Path) -> None:
     assert [answer.image_id for answer in read_answers(manifest, "paper")] == [0, 2]
     assert [answer.image_id for answer in read_answers(manifest, "standard")] == [1, 2]
     assert len(list(read_answers(manifest))) == 3
+
+
+def test_a_shard_in_any_layout_is_read(part: Part) -> None:
+    """As earlier releases wrote them, compressed and with dictionaries; and in row groups of two phrases."""
+    manifest, _ = part
+    expected = [answer.head_input() for answer in read_answers(manifest)]
+    for how in ({"compression": "zstd"}, {"row_group_size": 2}):
+        for shard in manifest.shards:
+            path = manifest.folder / shard.file
+            pq.write_table(pq.read_table(path), path, write_page_checksum=True, **how)
+        read = read_manifest(manifest.path)
+        for found in (read_answers(read), iter(AnswerDataset([read]))):
+            for said, same in zip((answer.head_input() for answer in found), expected, strict=True):
+                assert all(map(torch.equal, said.attention, same.attention))
+                assert all(map(torch.equal, said.hidden, same.hidden))
+
+
+def test_values_that_do_not_fit_their_sizes_are_an_error(part: Part) -> None:
+    path = part[0].folder / part[0].shards[0].file
+    table = pq.read_table(path)
+    for name in ("attention", "attention_scales", "hidden", "hidden_scales"):
+        short = [value[:-4] for value in table[name].to_pylist()]
+        column = table.schema.get_field_index(name)
+        pq.write_table(table.set_column(column, table.schema.field(name), [short]), path)
+        with pytest.raises(InputError, match=rf"00000\.parquet: not a whole shard .*train/0: {name} of"):
+            next(read_answers(part[0]))
 
 
 def test_equal_content_is_equal_bytes(part: Part, tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 """The order of a training: each image once per epoch, shared between processes, of equal weight."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flmm.training.images import Batch, plan, share
+from flmm.errors import InputError
+from flmm.training.images import Batch, plan, share, workers_of
 from flmm.training.trainer import learning_rate
+
+from .synthetic import make_params
 
 
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(1, 9), st.integers(0, 1000))
@@ -43,3 +48,20 @@ def test_the_rate_rises_to_its_peak_and_falls_towards_zero(steps: int, warmup: f
     assert max(rates) == pytest.approx(1.0)
     assert rates[: top + 1] == sorted(rates[: top + 1]) and rates[top:] == sorted(rates[top:], reverse=True)
     assert min(rates) > 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, 1, 0), (2, 1, 0), (4, 1, 1), (16, 1, 4), (16, 4, 1), (128, 2, 8)]
+)
+def test_auto_is_a_quarter_of_a_trainer_s_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, workers: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert workers_of("auto", processes) == workers
+    assert workers_of(3, processes) == 3
+
+
+@pytest.mark.parametrize("value", [-1, "some", 1.5, True])
+def test_other_workers_are_refused(value: object) -> None:
+    with pytest.raises(InputError, match=r"train\.workers: expected auto, or how many processes, 0 for none"):
+        make_params(Path("sam"), workers=value)

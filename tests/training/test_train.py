@@ -121,8 +121,15 @@ def test_at_most_two_checkpoints_are_kept_and_none_at_the_end(run: Run, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*RESULTS, "timing.json"])
 
 
-def test_workers_read_the_same_images(run: Run, tmp_path: Path) -> None:
-    assert_same_results(run(tmp_path / "a"), run(tmp_path / "b", workers=1))
+@pytest.mark.parametrize("workers", [1, 2, "auto"])
+def test_workers_read_the_same_images(run: Run, tmp_path: Path, workers: int | str) -> None:
+    assert_same_results(run(tmp_path / "a", workers=0), run(tmp_path / "b", workers=workers))
+
+
+def test_a_resumed_run_may_have_other_workers(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        run(tmp_path / "a", on_step=interrupt_at(4), workers=2)
+    assert_same_results(run(tmp_path / "a", workers=1), run(tmp_path / "b", workers=0))
 
 
 def test_a_dead_tracker_does_not_harm(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

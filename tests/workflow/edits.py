@@ -124,6 +124,7 @@ EDITS = [
     Edit("weight decay", value("train", "weight_decay", to=0.5), FROM_TRAIN, {}),
     Edit("one more seed", value("train", "seeds", to=[7, 8]), {"repeat", "report", "track"}, {"repeat": 1}),
     Edit("another head's seed", value("train", "seeds", to=[8]), FROM_TRAIN, {"train": 1}),
+    Edit("training without a cache", value("train", "online", to=True), {"embed", *FROM_TRAIN}, {"embed": 1}),
     Edit("U-Net", value(*SHAPES, "train", "head", "base_channels", to=8), FROM_TRAIN, {}),
     Edit("localization heads", value("select", "heads", to=2), {"select", *FROM_EVALUATE}, {"evaluate": 3}),
     Edit("narratives", value(*SHAPES, "keywords", "narratives", to=5), FROM_KEYWORDS, {"keywords": 1}),

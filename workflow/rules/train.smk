@@ -1,5 +1,6 @@
-# train: one head per backbone, from the cached maps; no LMM is loaded · import: a head from elsewhere instead · select:
-# the baseline's attention heads · keywords: which words of an answer are grounded · repeat: the head of another seed
+# train: one head per backbone, from the cached maps without an LMM, or with it in the loop (train.online) · import: a
+# head from elsewhere instead · select: the baseline's attention heads · keywords: which words of an answer are grounded ·
+# repeat: the head of another seed
 
 
 rule train:
