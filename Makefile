@@ -10,6 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
 DEMO := $(VENV)/.demo
 DOCS := $(VENV)/.docs
+BROWSER := $(VENV)/.browser
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -42,6 +43,13 @@ $(DEMO): $(INSTALLED) requirements-demo.lock
 
 .PHONY: install-demo
 install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-demo.lock
+
+$(BROWSER): $(DEMO) requirements-browser.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-browser.lock
+	@touch "$@"
+
+.PHONY: install-browser
+install-browser: $(BROWSER)  ## what the tests of the web demo need beside it; they drive the machine's Chromium
 
 .PHONY: demo
 demo: $(DEMO)  ## the web demo: talk about pictures in the browser

@@ -28,16 +28,13 @@ def seconds(measured: list[Job]) -> float | None:
 
 def system(measured: list[Job]) -> dict[str, float]:
     """CPU time and megabytes read and written of all jobs together, and the most memory that one of them held."""
-    columns = {
-        "cpu_seconds": ("cpu_time", sum),
-        "megabytes_read": ("io_in", sum),
-        "megabytes_written": ("io_out", sum),
-        "peak_memory_megabytes": ("max_rss", max),
-    }
+    summed = {"cpu_seconds": "cpu_time", "megabytes_read": "io_in", "megabytes_written": "io_out"}
+    columns = {**summed, "peak_memory_megabytes": "max_rss"}
+    known = {name: [job[column] for job in measured if column in job] for name, column in columns.items()}
     return {
-        f"{SYSTEM}{name}": combine(job[column] for job in measured)
-        for name, (column, combine) in columns.items()
-        if measured and all(column in job for job in measured)
+        f"{SYSTEM}{name}": sum(values) if name in summed else max(values)
+        for name, values in known.items()
+        if values and len(values) == len(measured)
     }
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import time
@@ -107,6 +108,17 @@ def test_a_run_killed_in_the_middle_goes_on_and_ends_with_the_same_results(
     from tests.workflow.conftest import copy_project
 
     project = copy_project(tmp_path_factory.mktemp("killed"))
+    # All that comes before the training, as the other project made it.
+    for name in (
+        "data",
+        "cache/extract",
+        "cache/embed",
+        "results/shapes",
+        "results/shapes/shapes-llava/extract",
+    ):
+        source = made_project.folder / name
+        later = shutil.ignore_patterns("shapes-llava", "rival") if name == "results/shapes" else None
+        shutil.copytree(source, project.folder / name, symlinks=True, ignore=later, dirs_exist_ok=True)
     process = project.start("snakemake", "--cores", "2")
     log = project.folder / "logs" / "shapes" / "shapes-llava" / "train.log"
     while not log.exists() and process.poll() is None:
