@@ -10,7 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
 DEMO := $(VENV)/.demo
 DOCS := $(VENV)/.docs
-BROWSER := $(VENV)/.browser
+TESTS := $(VENV)/.tests
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
@@ -44,12 +44,12 @@ $(DEMO): $(INSTALLED) requirements-demo.lock
 .PHONY: install-demo
 install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-demo.lock
 
-$(BROWSER): $(DEMO) requirements-browser.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-browser.lock
+$(TESTS): $(DEMO) requirements-test.lock
+	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-test.lock
 	@touch "$@"
 
-.PHONY: install-browser
-install-browser: $(BROWSER)  ## what the tests of the web demo need beside it; they drive the machine's Chromium
+.PHONY: install-test
+install-test: $(TESTS)  ## what the tests need beside it, from requirements-test.lock
 
 .PHONY: demo
 demo: $(DEMO)  ## the web demo: talk about pictures in the browser
