@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from flmm.ahead import ahead
 from flmm.cache.embeddings import EmbedManifest, ImageKey, Row, ShardFolder, images_sha256
 from flmm.data.images import ImageStore
 from flmm.device import resolve_device
@@ -13,6 +14,8 @@ from flmm.files import read_table
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
 from flmm.progress import progress_bar
+
+AHEAD = 4  # photographs that wait for the segmenter, and embeddings that wait to be written
 
 
 def embed(
@@ -41,7 +44,7 @@ def embed(
     with progress_bar() as progress:
         task = progress.add_task("embed images", total=len(wanted), completed=len(wanted) - len(missing))
         for path, images in zip(folder.free(), chunks, strict=False):  # there is always a free name
-            folder.write(path, _embedded(images, segmenter, store))
+            folder.write(path, ahead(_embedded(images, segmenter, store), AHEAD))
             progress.advance(task, len(images))
     manifest = EmbedManifest(
         key=key,
@@ -67,8 +70,9 @@ def images_of(sample_paths: Sequence[Path]) -> list[ImageKey]:
 
 def _embedded(images: Sequence[ImageKey], segmenter: Segmenter, store: ImageStore) -> Iterator[Row]:
     """One image at a time: hardly slower, and an embedding cannot depend on which others were missing."""
-    for archive, image in images:
-        embedding = segmenter.embed(store.open(archive, image))[0].to("cpu", torch.float16)
+    pictures = ((key, store.open(*key)) for key in images)
+    for (archive, image), picture in ahead(pictures, AHEAD):
+        embedding = segmenter.embed(picture)[0].to("cpu", torch.float16)
         if not torch.isfinite(embedding).all():
             raise StepError(f"{archive}/{image}: its embedding is not finite; try embed.dtype: float32")
         yield (archive, image), embedding

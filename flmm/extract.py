@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 from rich.progress import Progress, TaskID
 
 from flmm import backbones
-from flmm.backbones.base import Backbone
+from flmm.ahead import ahead
+from flmm.backbones.base import Backbone, Observation
 from flmm.cache.reader import STEP, read_manifest
 from flmm.cache.schema import SCHEMA_VERSION, Formats, Manifest, Shard, shard_version
 from flmm.cache.shards import ShardFile
@@ -24,6 +25,7 @@ from flmm.selection import Selection
 
 # What an answer is filed under: its protocol (`both`: paper and standard speak the same words) and its draw.
 Filed = tuple[Answer, str, int]
+AHEAD = 2  # photographs that wait for the model, and samples that wait to be written: a few tens of MB each
 EVALUATION_PROTOCOLS: tuple[Protocol, ...] = ("paper", "standard")
 
 
@@ -151,17 +153,26 @@ class _Speaker:
         return [filed for filed in found if any(piece.target >= 0 for piece in filed[0].pieces)]
 
     def rows(self, samples: Sequence[Sample]) -> Iterator[list[list[Row]]]:
-        """Per sample, the rows of each of its answers. All answers of an image share one computed prompt."""
-        for sample in samples:
-            filed = self.filed(sample)
-            image = self._images.of(sample)
-            observations = self._backbone.observe(image, [answer for answer, _, _ in filed], GROUNDING_PROMPT)
-            if self._selection is not None:
-                observations = [observation.kept(self._selection) for observation in observations]
+        """Per sample, the rows of each of its answers.
+
+        Photographs are read in a thread, and the model speaks in another one, so that a GPU waits neither for them nor
+        for the shard that is written from these rows.
+        """
+        for sample, filed, observations in ahead(self._spoken(samples), AHEAD):
             yield [
                 phrase_rows(sample, answer, observation, protocol, draw, self._formats)
                 for (answer, protocol, draw), observation in zip(filed, observations, strict=True)
             ]
+
+    def _spoken(self, samples: Sequence[Sample]) -> Iterator[tuple[Sample, list[Filed], list[Observation]]]:
+        """Each sample's answers and what was seen of them; all answers of an image share one computed prompt."""
+        pictures = ((sample, self._images.of(sample)) for sample in samples)
+        for sample, image in ahead(pictures, AHEAD):
+            filed = self.filed(sample)
+            observed = self._backbone.observe(image, [answer for answer, _, _ in filed], GROUNDING_PROMPT)
+            if self._selection is not None:
+                observed = [observation.kept(self._selection) for observation in observed]
+            yield sample, filed, observed
 
 
 def _advancing(samples: Iterator[list[list[Row]]], progress: Progress, task: TaskID) -> Iterator[list[Row]]:
