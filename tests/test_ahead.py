@@ -1,4 +1,4 @@
-"""Items that are made in a thread: the same ones, few at a time, errors in their places, an end that leaves nothing."""
+"""Items that are made in a thread: the same ones, few at a time, errors in their places, an end that leaves none."""
 
 import threading
 import time
