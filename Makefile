@@ -74,7 +74,7 @@ pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<addres
 
 .PHONY: test
 test: $(INSTALLED)  ## all tests (make test PYTEST="-m 'not pipeline'" for the fast ones)
-	OMP_NUM_THREADS=1 pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile $(PYTEST)
+	OMP_NUM_THREADS=1 pytest --numprocesses $(TEST_PROCESSES) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 .PHONY: check
 check: $(INSTALLED)  ## linters and types

@@ -65,7 +65,7 @@ def evaluate(
     chosen, config = benchmark(benchmark_name), fitting(head, backbone)
     device = resolve_device(params.evaluate.device, "evaluate.device")
     segmenter = load_segmenter(params.active.segmenter, raw).to(device)
-    channels = None if selected is None else read_selection(selected, config.channels)
+    channels = None if selected is None else read_selection(selected, config.lmm_channels)
     heads = build_heads(Materials(head, segmenter, device, params.seed, channels))
     selector = None if keywords is None else KeywordSelector.load(keywords)
     speaker = _Speaker(frozen(params, backbone), heads, segmenter, selector, chosen)
