@@ -18,19 +18,20 @@ from PIL import Image
 from flmm.backbones.base import Backbone, HeadInput
 from flmm.benchmarks import Benchmark, benchmark
 from flmm.benchmarks.base import Short
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.cache.reader import CachedAnswer
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample, encode_rle, read_samples
 from flmm.device import resolve_device
 from flmm.evaluation.engine import head_masks
+from flmm.evaluation.live import live_answer
 from flmm.evaluation.pairs import Picture, ious, paired
-from flmm.evaluation.predictions import prediction_rows, table_of, unit_id
-from flmm.evaluation.run import facts, fitting, frozen
+from flmm.evaluation.participants import fitting, frozen
+from flmm.evaluation.predictions import prediction_rows, table_of
 from flmm.evaluation.select import read_selection
 from flmm.evaluation.tables import DESCRIPTION_SCHEMA, DESCRIPTIONS, PREDICTIONS
 from flmm.files import write_json, write_table
 from flmm.heads.batches import together
-from flmm.heads.evaluated import Materials, build_heads
+from flmm.heads.evaluated import Materials, build_heads, facts
 from flmm.heads.model import MaskHead
 from flmm.heads.names import refined
 from flmm.heads.segmenter import Segmenter, load_segmenter
@@ -154,33 +155,4 @@ def grounded(sample: Sample, texts: Sequence[str], masks: np.ndarray, protocol: 
     mine = [{"size": size, "counts": encode_rle(mask).encode("ascii")} for mask in masks]
     true = [{"size": size, "counts": target.rle.encode("ascii")} for target in sample.targets]
     partner = dict(paired(ious(Picture(mine, true))))
-    nothing = encode_rle(np.zeros((sample.height, sample.width), dtype=bool))
-    phrases = []
-    for number, text in enumerate(texts):
-        target = sample.targets[partner[number]] if number in partner else None
-        phrases.append(
-            CachedPhrase(
-                target=partner.get(number, -1),
-                target_id=target.target_id if target else "",
-                text=text,
-                attention=(),
-                grids=(),
-                hidden=torch.empty(0),
-                rle=target.rle if target else nothing,
-                category=target.category if target else "",
-                is_thing=True,
-                is_plural=False,
-            )
-        )
-    return CachedAnswer(
-        sample_id=sample.sample_id,
-        answer_id=unit_id(sample),
-        archive=sample.archive,
-        image=sample.image,
-        image_id=sample.image_id,
-        height=sample.height,
-        width=sample.width,
-        protocol=protocol,
-        draw=0,
-        phrases=tuple(phrases),
-    )
+    return live_answer(sample, [(text, partner.get(n, -1)) for n, text in enumerate(texts)], protocol)

@@ -15,11 +15,12 @@ from PIL import Image
 from flmm.backbones.base import Backbone, HeadInput
 from flmm.benchmarks import Benchmark
 from flmm.benchmarks.base import Short
-from flmm.cache.reader import CachedAnswer, CachedPhrase
+from flmm.cache.reader import CachedAnswer
 from flmm.data.images import ImageStore
 from flmm.data.sample import Sample
 from flmm.evaluation.engine import head_masks
-from flmm.evaluation.predictions import counts, prediction_rows, table_of, unit_id
+from flmm.evaluation.live import live_answer
+from flmm.evaluation.predictions import counts, prediction_rows, table_of
 from flmm.heads.model import MaskHead
 from flmm.heads.names import refined
 from flmm.heads.segmenter import Segmenter
@@ -83,29 +84,5 @@ def _no_masks(heads: Iterable[str], answer: CachedAnswer) -> dict[str, np.ndarra
 
 
 def described(sample: Sample, text: str, protocol: str) -> CachedAnswer:
-    """What the LMM said, for the predictions table: an answer of one phrase. Its attention went into the heads."""
-    target = sample.targets[0]
-    phrase = CachedPhrase(
-        target=0,
-        target_id=target.target_id,
-        text=f"{sample.question} {text}",
-        attention=(),
-        grids=(),
-        hidden=torch.empty(0),
-        rle=target.rle,
-        category=target.category,
-        is_thing=target.is_thing,
-        is_plural=target.is_plural,
-    )
-    return CachedAnswer(
-        sample_id=sample.sample_id,
-        answer_id=unit_id(sample),
-        archive=sample.archive,
-        image=sample.image,
-        image_id=sample.image_id,
-        height=sample.height,
-        width=sample.width,
-        protocol=protocol,
-        draw=0,
-        phrases=(phrase,),
-    )
+    """What the LMM said, for the predictions table: an answer of one phrase."""
+    return live_answer(sample, [(f"{sample.question} {text}", 0)], protocol)

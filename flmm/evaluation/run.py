@@ -6,8 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from flmm.backbones import load
-from flmm.backbones.base import Backbone
 from flmm.benchmarks import Benchmark, benchmark
 from flmm.cache.embeddings import EmbeddingStore
 from flmm.cache.reader import head_sizes, read_manifest
@@ -18,21 +16,17 @@ from flmm.device import resolve_device
 from flmm.errors import InputError
 from flmm.evaluation import qa, reasoning
 from flmm.evaluation.engine import Part, predict
+from flmm.evaluation.participants import fitting, frozen
 from flmm.evaluation.second_look import SecondLook, wanted
 from flmm.evaluation.select import read_selection
 from flmm.evaluation.tables import ANSWER_SCHEMA, ANSWERS, PREDICTIONS, dataset_and_split
 from flmm.files import write_json, write_table
 from flmm.heads import names
-from flmm.heads.checkpoint import HeadConfig, check_fits, load_head, read_config
-from flmm.heads.evaluated import BUILDERS, Materials, build_heads
+from flmm.heads.checkpoint import check_fits, load_head
+from flmm.heads.evaluated import Materials, build_heads, facts
 from flmm.heads.model import GroundingHead, MaskHead
 from flmm.heads.segmenter import Segmenter, load_segmenter
 from flmm.params import Params
-
-# Why a head of ``flmm.heads.evaluated`` may be absent, in words for facts.json and the report.
-_WHY_ABSENT = {
-    names.LOCALIZATION: "its attention heads are chosen on training phrases, and no training part was extracted"
-}
 
 
 def evaluate(
@@ -86,18 +80,6 @@ def evaluate(
     write_json(out / "facts.json", facts(table, heads, channels) | thoughts)
 
 
-def fitting(head: Path, backbone: str) -> HeadConfig:
-    """What a head was trained for.
-
-    Raises:
-        InputError: its file is absent or damaged, or it was trained for another backbone.
-    """
-    config = read_config(head)
-    if config.backbone != backbone:
-        raise InputError(f"{head}: trained for backbone {config.backbone}, not {backbone}")
-    return config
-
-
 def spoken_parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
     """The parts in the given order; ``maps``: their manifests.
 
@@ -113,19 +95,6 @@ def spoken_parts(backbone: str, maps: Mapping[str, Path]) -> list[Part]:
             raise InputError(f"{manifest.path}: of backbone {manifest.backbone}, not {backbone}")
         parts.append(Part(*dataset_and_split(part), manifest))
     return parts
-
-
-def facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
-    """What was predicted by whom, and which head is not there for which reason."""
-    absent = {
-        name: _WHY_ABSENT.get(name, "it cannot be built here") for name in BUILDERS if name not in heads
-    }
-    return {
-        "predictions": table.num_rows,
-        "heads": list(heads),
-        "left_out": absent,
-        "localization_channels": channels,
-    }
 
 
 def _answer_then_ground(
@@ -194,9 +163,3 @@ def _ask(
         look = SecondLook(params, backbone, head, segmenter, chosen, out, description)
         thoughts = {"thoughts": look.at_questions(parts, pictures)}
     write_json(out / "facts.json", qa.facts(rows, before, backbone.weights_hash()) | thoughts)
-
-
-def frozen(params: Params, backbone: str) -> Backbone:
-    """The LMM of a backbone, ready to speak."""
-    device = resolve_device(params.evaluate.device, "evaluate.device")
-    return load(params.catalogue[backbone], dtype=params.extract.dtype, device=str(device))

@@ -1,9 +1,11 @@
 """The heads that every evaluation compares, and how each is built: the one list. Their words: ``flmm.heads.names``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import torch
 
 from flmm.heads import names
@@ -54,6 +56,10 @@ def localization(materials: Materials) -> MaskHead | None:
     return None if materials.channels is None else LocalizationHead(materials.channels, materials.segmenter)
 
 
+# Why a head may be absent, in words for facts.json and the report.
+_WHY_ABSENT = {
+    names.LOCALIZATION: "its attention heads are chosen on training phrases, and no training part was extracted"
+}
 # Under their names in the results. A builder that returns None leaves its head out.
 BUILDERS: dict[str, Callable[[Materials], MaskHead | None]] = {
     names.TRAINED: trained,
@@ -70,3 +76,16 @@ def build_heads(materials: Materials) -> dict[str, MaskHead]:
     """
     built = {name: builder(materials) for name, builder in BUILDERS.items()}
     return {name: head for name, head in built.items() if head is not None}
+
+
+def facts(table: pa.Table, heads: Mapping[str, MaskHead], channels: list[int] | None) -> dict[str, Any]:
+    """What was predicted by whom, and which head is not there for which reason."""
+    absent = {
+        name: _WHY_ABSENT.get(name, "it cannot be built here") for name in BUILDERS if name not in heads
+    }
+    return {
+        "predictions": table.num_rows,
+        "heads": list(heads),
+        "left_out": absent,
+        "localization_channels": channels,
+    }
