@@ -13,8 +13,9 @@ from flmm.cli import app
 from flmm.data.sample import write_samples
 from flmm.errors import InputError
 from flmm.params import Params, PublishedHead, load_params
-from flmm.pipeline import costs, needs, paths, plan
+from flmm.pipeline import costs, counts, needs, paths, plan
 from flmm.pipeline.cache_plan import Load, disk, phrase_columns
+from flmm.pipeline.steps import Graph
 from tests.evaluation.conftest import make_sample
 
 PROJECT = Path(__file__).parents[1]
@@ -143,7 +144,23 @@ def test_image_tokens_are_those_of_the_model_s_grids(paper: Params) -> None:
     assert one is not None and two is not None
     assert (one.image_tokens, two.image_tokens) == (576, 2_304)
     assert 3 < two.speaking_seconds(1_000, 0) / one.speaking_seconds(1_000, 0) < 4
-    assert one.answering_seconds(10, 16) > one.speaking_seconds(10, 0)
+    assert one.answering_seconds(10, 10, 16) > one.speaking_seconds(10, 0)
+    assert (
+        one.answering_seconds(10, 100, 16) < one.answering_seconds(100, 100, 16) / 4
+    )  # ten about each picture
+
+
+def test_second_looks_are_counted(paper: Params) -> None:
+    def answers(questions: int) -> tuple[int, int]:
+        thoughts = paper.evaluate.thoughts.model_copy(update={"questions": questions})
+        asking = evaluating(paper, ["pope"]).evaluate.model_copy(update={"thoughts": thoughts})
+        graph = Graph(paper.model_copy(update={"evaluate": asking}))
+        parts = (counts.part_counts(graph, f"pope-{split}") for split in ("random", "popular", "adversarial"))
+        return counts.asked(graph, [part for part in parts if part])
+
+    (pictures, plain), (more, looked) = answers(0), answers(25)
+    assert plain == 2 * 9_000 and pictures <= plain
+    assert looked - plain == more - pictures == 3 * 25 * 2  # the object, and the question once more
 
 
 def test_embeddings_and_weights_are_part_of_the_disk(paper: Params) -> None:

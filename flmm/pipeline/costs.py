@@ -11,6 +11,7 @@ PROMPT_TOKENS = 60  # of the words around an image, or of a question
 PHRASE_TOKENS = 8  # spoken per phrase, with the words between phrases
 RATE = 1.2e14  # floating-point operations per second: 40 % of an A100's bfloat16 peak
 BANDWIDTH = 1.5e12  # bytes per second: an A100 reads all weights once for each generated token
+TOGETHER = 16  # questions about a picture that are answered side by side (flmm.backbones.questions)
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Shape:
         tokens = prompts * (self.image_tokens + PROMPT_TOKENS) + phrases * PHRASE_TOKENS
         return 2 * self.parameters * tokens / RATE
 
-    def answering_seconds(self, questions: int, new_tokens: int) -> float:
-        """To answer ``questions`` with ``new_tokens`` each, one question at a time."""
-        reading = 2 * self.parameters * (self.image_tokens + PROMPT_TOKENS) / RATE
-        return questions * (reading + new_tokens * self.weights / BANDWIDTH)
+    def answering_seconds(self, pictures: int, questions: int, new_tokens: int) -> float:
+        """To answer ``questions`` about ``pictures`` with ``new_tokens`` each: those about one picture together."""
+        tokens = pictures * (self.image_tokens + PROMPT_TOKENS) + (questions - pictures) * PROMPT_TOKENS
+        rounds = max(pictures, questions / TOGETHER)
+        return 2 * self.parameters * tokens / RATE + rounds * new_tokens * self.weights / BANDWIDTH
 
 
 # The paper's backbones, from their published configurations. LLaVA-Next sees 2,304 to 2,880 image tokens: the more, the

@@ -1,7 +1,7 @@
 """How much a part has to say: counted where it is prepared, else by the data sets' publications."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,15 +54,16 @@ _REFERRING = {
 # PNG: photographs and narratives of Localized Narratives on COCO (Pont-Tuset 2020), 5.1 phrases in each (Gonzalez
 # 2021).
 _NARRATIVES = {"png-train": (118_287, 134_272, 685_000), "png-val": (5_000, 8_573, 44_000)}
-# ReasonSeg (Lai 2024), POPE (Li 2023); MMBench's rotations of its questions (Liu 2024), rounded.
+# Questions and photographs of ReasonSeg (Lai 2024) and POPE (Li 2023); of MMBench the rotations of its questions (Liu
+# 2024), rounded.
 _QUESTIONS = {
-    "reasonseg-val": 200,
-    "reasonseg-test": 779,
-    "pope-random": 3_000,
-    "pope-popular": 3_000,
-    "pope-adversarial": 3_000,
-    "mmbench-dev": 4_400,
-    "mmbench-dev_v11": 4_400,
+    "reasonseg-val": (200, 200),
+    "reasonseg-test": (779, 779),
+    "pope-random": (3_000, 500),
+    "pope-popular": (3_000, 500),
+    "pope-adversarial": (3_000, 500),
+    "mmbench-dev": (4_400, 1_100),
+    "mmbench-dev_v11": (4_400, 1_100),
 }
 
 
@@ -86,6 +87,35 @@ def is_question(graph: Graph, name: str) -> bool:
     return bool(_passes(graph, name))
 
 
+def asked(graph: Graph, parts: Iterable[Part]) -> tuple[int, int]:
+    """How many times a picture is read to be asked about, and how many answers are given in all.
+
+    A second look costs two answers of its own: to what is looked at, and to the question with both pictures.
+    """
+    pictures = answers = 0
+    for part in parts:
+        passes = len(_passes(graph, part.name))
+        if passes:
+            looks = 2 * _second_looks(graph, part)
+            pictures += min(part.images, part.prompts) * passes + looks
+            answers += part.phrases + looks
+    return pictures, answers
+
+
+def _second_looks(graph: Graph, part: Part) -> int:
+    """Questions of a part times the ways in which each of them is looked at again."""
+    wanted = graph.params.evaluate.thoughts.questions
+    ways = [
+        way
+        for name, entry in graph.benchmarks.items()
+        if part.name in graph.parts_of(name)
+        for way in entry.ways
+        if way.grounds != "nothing"
+    ]
+    questions = next(iter(part.spoken.values()))
+    return len(ways) * (questions if wanted is None else min(wanted, questions))
+
+
 def _passes(graph: Graph, name: str) -> tuple[str, ...]:
     """How each question of a part is asked; empty for a part whose words are given."""
     words = {entry.words for each, entry in graph.benchmarks.items() if name in graph.parts_of(each)}
@@ -105,8 +135,8 @@ def _published(name: str, draws: int, passes: tuple[str, ...]) -> Part | None:
         spoken = {"train": phrases} if draws else {"paper": phrases, "standard": phrases}
         return Part(name, narratives, spoken, images)
     if name in _QUESTIONS:
-        count = _QUESTIONS[name]
-        return Part(name, count, dict.fromkeys(passes, count), count)
+        questions, images = _QUESTIONS[name]
+        return Part(name, questions, dict.fromkeys(passes, questions), images)
     return None
 
 

@@ -138,12 +138,12 @@ def _backbones(
             missing.append(f"{name}: its configuration is not on this machine, so that its costs are unknown")
             continue
         spoken = [parts[part] for part in graph.extracted_parts(name) if part in parts]
-        asked = sum(part.phrases for part in parts.values() if counts.is_question(graph, part.name))
+        pictures, questions = counts.asked(graph, parts.values())
         load = _load(graph, name, shape, spoken)
         loads.append(load)
         columns = phrase_columns(shape, params.extract)
         speaking = sum(shape.speaking_seconds(part.prompts, part.phrases) for part in spoken)
-        answering = shape.answering_seconds(asked, params.evaluate.max_new_tokens)
+        answering = shape.answering_seconds(pictures, questions, params.evaluate.max_new_tokens)
         table.add_row(
             name,
             _size(shape.weights),
@@ -198,7 +198,8 @@ def _assumptions(params: Params, console: Console) -> None:
         "Estimates, not measured. Published counts: before `prepare` leaves anything out; a photograph of two parts "
         "counts twice; PNG as if every narrative were spoken once per protocol. Image tokens: of a photograph of "
         f"640 x 480. extract: {costs.PROMPT_TOKENS} tokens of words per image read and {costs.PHRASE_TOKENS} per "
-        f"phrase, at {costs.RATE:.1e} operations a second (an A100 at 40 %). Questions: one at a time, "
+        f"phrase, at {costs.RATE:.1e} operations a second (an A100 at 40 %). Questions: those about a "
+        f"picture together, {costs.TOGETHER} at most, second looks alone, "
         f"{params.evaluate.max_new_tokens} new tokens each (evaluate.max_new_tokens), the weights read once for each "
         f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
         f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop (train.online), an upper bound "
