@@ -59,9 +59,10 @@ def extract(
     settings = params.extract
     device = str(resolve_device(settings.device, "extract.device"))
     backbone = backbones.load(entry, dtype=settings.dtype, device=device)
-    _tidy(out)
+    _tidy(out, ".*.tmp*")
     speaker = _Speaker(params, part, backbone, ImageStore(raw), selection)
-    shards = _shards(speaker, samples, settings.samples_per_shard, out, f"extract {backbone_name} {part}")
+    numbers = range(-(-len(samples) // settings.samples_per_shard))
+    shards = _shards(speaker, samples, numbers, out, f"extract {backbone_name} {part}")
     manifest = Manifest(
         key=key,
         backbone=backbone_name,
@@ -80,15 +81,58 @@ def extract(
     return manifest
 
 
+def extract_share(
+    params: Params,
+    backbone_name: str,
+    part: str,
+    samples_path: Path,
+    raw: Path,
+    out: Path,
+    key: str,
+    selection: Selection | None = None,
+    *,
+    share: int,
+) -> None:
+    """Write every ``extract.jobs``-th shard, from number ``share`` on; ``extract`` then finds them whole.
+
+    Any number of shares may be at work in ``out`` at once. No manifest is written.
+
+    Raises:
+        InputError, StepError: as ``extract``; no such share.
+    """
+    settings, jobs = params.extract, params.extract.jobs
+    if share >= jobs:
+        raise InputError(
+            f"--share {share}: params.yaml: extract.jobs is {jobs}, so that the last share is {jobs - 1}"
+        )
+    samples = read_samples(samples_path)
+    numbers = range(share, -(-len(samples) // settings.samples_per_shard), jobs)
+    if not numbers or _whole(out, key) is not None:
+        return
+    device = str(resolve_device(settings.device, "extract.device"))
+    backbone = backbones.load(params.catalogue[backbone_name], dtype=settings.dtype, device=device)
+    for number in numbers:
+        _tidy(out, f".{_name(number)}.*.tmp*")
+    speaker = _Speaker(params, part, backbone, ImageStore(raw), selection)
+    _shards(speaker, samples, numbers, out, f"extract {backbone_name} {part}, share {share}")
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:05d}.parquet"
+
+
 def _shards(
-    speaker: "_Speaker", samples: Sequence[Sample], size: int, out: Path, description: str
+    speaker: "_Speaker", samples: Sequence[Sample], numbers: range, out: Path, description: str
 ) -> list[Shard]:
-    """The shards of ``size`` samples each, those that an earlier run left whole kept."""
+    """The shards of these numbers, those that an earlier run left whole kept."""
     shards: list[Shard] = []
+    size = speaker.samples_per_shard
     with progress_bar() as progress:
-        task = progress.add_task(description, total=len(samples))
-        for number, start in enumerate(range(0, len(samples), size)):
-            path, batch = out / f"shard-{number:05d}.parquet", samples[start : start + size]
+        task = progress.add_task(
+            description, total=sum(len(samples[n * size : (n + 1) * size]) for n in numbers)
+        )
+        for number in numbers:
+            path, batch = out / _name(number), samples[number * size : (number + 1) * size]
             spoken = [answer.answer_id for sample in batch for answer, _, _ in speaker.filed(sample)]
             shard = _finished(path, spoken)
             if shard is not None:
@@ -116,9 +160,9 @@ def _drop_others(out: Path, manifest: Manifest) -> None:
             path.unlink()
 
 
-def _tidy(out: Path) -> None:
-    """Remove the temporary files that a kill left behind; only one job writes this folder."""
-    for stale in out.glob(".*.tmp*"):
+def _tidy(out: Path, pattern: str) -> None:
+    """Remove the temporary files that a kill left behind of shards that no other job writes."""
+    for stale in out.glob(pattern):
         stale.unlink()
 
 
@@ -133,6 +177,7 @@ class _Speaker:
         images: ImageStore,
         selection: Selection | None,
     ) -> None:
+        self.samples_per_shard = params.extract.samples_per_shard
         self._draws = params.extract.train_draws if part.endswith("-train") else 0
         self._seed = params.seed
         self._formats = Formats(params.extract.attention, params.extract.hidden)
@@ -197,7 +242,7 @@ def _finished(path: Path, answer_ids: list[str]) -> Shard | None:
 
 
 # Where it was computed and how it is kept decides nothing; which heads and layers are kept stands in ``selection``.
-_ELSEWHERE = {"device", "samples_per_shard", "heads", "layers", "keep_training_maps"}
+_ELSEWHERE = {"device", "samples_per_shard", "jobs", "heads", "layers", "keep_training_maps"}
 
 
 def _content_params(params: Params) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Extract(Section):
     heads: AllOrSome
     layers: AllOrSome
     keep_training_maps: bool
+    jobs: PositiveInt
     dtype: Dtype
     device: Device
 

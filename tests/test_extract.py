@@ -17,7 +17,7 @@ from flmm.cache.reader import head_sizes, read_answers, read_manifest
 from flmm.cache.schema import Manifest
 from flmm.data.sample import Piece, Sample, Target, encode_rle, write_samples
 from flmm.errors import InputError
-from flmm.extract import extract
+from flmm.extract import extract, extract_share
 from flmm.params import Params, parse_params
 from flmm.pilot import pilot, read_pilot
 from flmm.protocols import GROUNDING_PROMPT, answers
@@ -219,3 +219,26 @@ def test_the_manifest_holds_no_time_and_no_place(params: Params, raw: Path, tmp_
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["key"] == "0123456789ab" and manifest["params"]["prompt"] == GROUNDING_PROMPT
     assert str(tmp_path) not in json.dumps(manifest) and "device" not in manifest["params"]
+
+
+def test_shares_of_several_jobs_make_what_one_job_makes(
+    params: Params, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(params, REFERRED, raw, tmp_path / "alone")  # three shards of two samples each, the last of one
+    expected = {file.name: file.read_bytes() for file in (tmp_path / "alone").iterdir()}
+    several = params.model_copy(update={"extract": params.extract.model_copy(update={"jobs": 2})})
+    out, path = tmp_path / "shared", tmp_path / "shared.parquet"
+    write_samples(path, REFERRED)
+    out.mkdir()
+    others = out / ".shard-00000.parquet.abc.tmp.parquet"
+    others.write_bytes(b"the other job is at work")
+    (out / ".shard-00001.parquet.abc.tmp.parquet").write_bytes(b"left by a kill")
+    extract_share(several, "shapes-llava", "refcoco-val", path, raw, out, "0123456789ab", share=1)
+    assert {file.name for file in out.iterdir()} == {others.name, "shard-00001.parquet"}
+    extract_share(several, "shapes-llava", "refcoco-val", path, raw, out, "0123456789ab", share=0)
+    with monkeypatch.context() as patched:  # nothing is left to say
+        patched.setattr("flmm.extract.write_shard", lambda *_: pytest.fail("a shard was written"))
+        run(several, REFERRED, raw, out)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == expected
+    with pytest.raises(InputError, match="the last share is 1"):
+        extract_share(several, "shapes-llava", "refcoco-val", path, raw, out, "k", share=2)

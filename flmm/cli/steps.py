@@ -5,6 +5,7 @@ process per job.
 """
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -106,17 +107,30 @@ def embed(context: typer.Context, archive: ArchiveName) -> None:
 
 
 @app.command()
-def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> None:
+def extract(
+    context: typer.Context,
+    backbone: BackboneName,
+    part: PartName,
+    share: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Only the shards of this one of `extract.jobs` jobs, from 0; the rest is for the step.",
+        ),
+    ] = None,
+) -> None:
     """Let a frozen LMM speak one part and keep its attention."""
     from flmm.extract import extract as run
+    from flmm.extract import extract_share
     from flmm.pilot import read_pilot
 
     params = params_of(context)
-    with step_runs(params, Step("extract", backbone, part)) as running:
+    with step_runs(params, Step("extract", backbone, part), partly=share is not None) as running:
         claim_gpu(params.extract.device)
         folder = paths.extract_shards(backbone, running.key, part)
         chosen = running.keys.graph.pilot(backbone)
-        manifest = run(
+        selection = read_pilot(paths.pilot(params, backbone)) if chosen else None
+        what = (
             params,
             backbone,
             part,
@@ -124,8 +138,12 @@ def extract(context: typer.Context, backbone: BackboneName, part: PartName) -> N
             paths.raw(params),
             folder,
             running.key,
-            read_pilot(paths.pilot(params, backbone)) if chosen else None,
+            selection,
         )
+        if share is not None:
+            extract_share(*what, share=share)
+            return
+        manifest = run(*what)
         running.facts = {
             "rows": manifest.rows,
             "answers": manifest.answers,

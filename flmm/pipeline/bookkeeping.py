@@ -108,7 +108,7 @@ def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 # Rules whose files no stage holds: they run where a stage's step needs a file that is missing.
-CACHES = ("generate", "download", "embed", "extract")
+CACHES = ("generate", "download", "embed", "extract", "extract_share")
 
 
 def run_stage(params: Params, stage: str, backbone: str, benchmark: str) -> None:

@@ -24,8 +24,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def step_runs(params: Params, step: Step) -> Iterator[Running]:
+def step_runs(params: Params, step: Step, *, partly: bool = False) -> Iterator[Running]:
     """Yield the step at work; afterwards the results are of its key, or of none if it failed.
+
+    ``partly``: one of several jobs that prepare a step's work: its results and its record are left to the step.
 
     Raises:
         InputError: the params ask for no such step, or what it reads is absent or of other params, code or data.
@@ -40,9 +42,12 @@ def step_runs(params: Params, step: Step) -> Iterator[Running]:
                 f"{step}: {record(graph, read)} is absent or of other params, code or data; run `snakemake`, or "
                 f"`{command(read)}` first"
             )
+    running = Running(keys, key)
+    if partly:
+        yield running
+        return
     for path in outputs(graph, step):
         path.unlink(missing_ok=True)
-    running = Running(keys, key)
     yield running
     made_of = {"own": keys.own(step), "reads": {str(read): keys.key(read) for read in reads}}
     write_json(record(graph, step), {"step": str(step), "key": key, **made_of, **running.facts})

@@ -96,6 +96,7 @@ EDITS = [
     Edit("timeout", value("download", "timeout", to=9), NOTHING, {}),
     Edit("rows per shard", value("extract", "samples_per_shard", to=7), NOTHING, {}),
     Edit("device of extract", value("extract", "device", to="cpu"), NOTHING, {}),
+    Edit("jobs of extract", value("extract", "jobs", to=3), NOTHING, {}),
     Edit("training shards", value("extract", "keep_training_maps", to=False), NOTHING, {}),
     Edit("photographs of a pilot that is not asked for", value("pilot", "images", to=5), NOTHING, {}),
     Edit("device of embed", value("embed", "device", to="cpu"), NOTHING, {}),

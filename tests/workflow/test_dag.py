@@ -48,6 +48,14 @@ def test_a_published_head_needs_no_training_part(project: Project) -> None:
     assert (found["import_head"], found["extract"]) == (1, 4)
 
 
+def test_a_part_can_be_several_jobs_and_a_head_several_trainings(project: Project) -> None:
+    project.set("extract", "jobs", value=3)
+    project.set("train", "seeds", value=[7, 8, 9])
+    found = planned(project)
+    assert found["extract_share"] == 3 * found["extract"]
+    assert (found["train"], found["repeat"]) == (1, 2)
+
+
 def planned(project: Project) -> dict[str, int]:
     said = project.run("snakemake", "--dry-run", "--quiet", "host")
     return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE)}

@@ -1,5 +1,5 @@
 # extract: what the frozen LMMs looked at, per backbone and part, in a cache that is addressed by content · pilot: which
-# attention heads and layers of it are kept, where not all are
+# attention heads and layers of it are kept, where not all are · extract_share: every n-th shard (extract.jobs)
 
 
 rule pilot:
@@ -17,9 +17,38 @@ rule pilot:
         "flmm pilot --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
+def shares(wildcards):
+    """The jobs that make the shards of a part beforehand, where there are several and the part has to be extracted."""
+    running = Step("extract", wildcards.backbone, wildcards.part) in state().running
+    jobs = P.extract.jobs if running else 1
+    return (
+        expand("cache/shares/{{suite}}/{{backbone}}/{{part}}/{share}", share=range(jobs)) if jobs > 1 else []
+    )
+
+
+rule extract_share:
+    input:
+        reads("extract"),
+    # Empty: it says that the shards are there, in the folder of the part.
+    output:
+        "cache/shares/{suite}/{backbone}/{part}/{share}",
+    log:
+        "logs/{suite}/{backbone}/extract/{part}-{share}.log",
+    wildcard_constraints:
+        share=r"\d+",
+    retries: 1
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    shell:
+        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} --share {wildcards.share} > {log} 2>&1"
+        " && touch {output:q}"
+
+
 rule extract:
     input:
         reads("extract"),
+        shares,
     # The shards are in cache/extract; this is which of them the results are made from, and what DVC versions.
     output:
         "results/{suite}/{backbone}/extract/{part}.json",
