@@ -20,7 +20,7 @@ def test_every_step_of_a_run_is_measured_where_it_is_looked_for(params: Params) 
     patterns = [path for path in re.findall(r'"(logs/.*\.tsv)"', text) if "{P." not in path]
     results = Results(params, BACKBONE)
     for step in (step for run in RUNS for step in results.steps(run)):
-        items = dict.fromkeys(("part", "archive", "benchmark", "source", "seed"), step.item)
+        items = dict.fromkeys(("part", "archive", "benchmark", "source", "seed", "rival"), step.item)
         paths = {path.format(suite="shapes", backbone=step.backbone, **items) for path in patterns}
         assert str(measurement("shapes", step)) in paths
 

@@ -100,3 +100,12 @@ def reads(step):
         return state().inputs(Step(step, given.get("backbone", ""), item))
 
     return files
+
+
+def shares(wildcards):
+    """The jobs that make the shards of a part beforehand, where there are several and the part has to be extracted."""
+    running = Step("extract", wildcards.backbone, wildcards.part) in state().running
+    jobs = P.extract.jobs if running else 1
+    return (
+        expand("cache/shares/{{suite}}/{{backbone}}/{{part}}/{share}", share=range(jobs)) if jobs > 1 else []
+    )

@@ -56,6 +56,8 @@ rule rival:
         "results/{suite}/rival/{rival}/metrics.json",
     log:
         "logs/{suite}/rival/{rival}.log",
+    benchmark:
+        "logs/{suite}/rival/{rival}.tsv"
     threads: P.train.threads
     resources:
         gpu=GPU,

@@ -10,20 +10,13 @@ rule pilot:
         "results/{suite}/{backbone}/pilot/heads.json",
     log:
         "logs/{suite}/{backbone}/pilot.log",
+    benchmark:
+        "logs/{suite}/{backbone}/pilot.tsv"
     threads: THREADS
     resources:
         gpu=GPU,
     shell:
         "flmm pilot --backbone {wildcards.backbone:q} > {log} 2>&1"
-
-
-def shares(wildcards):
-    """The jobs that make the shards of a part beforehand, where there are several and the part has to be extracted."""
-    running = Step("extract", wildcards.backbone, wildcards.part) in state().running
-    jobs = P.extract.jobs if running else 1
-    return (
-        expand("cache/shares/{{suite}}/{{backbone}}/{{part}}/{share}", share=range(jobs)) if jobs > 1 else []
-    )
 
 
 rule extract_share:
