@@ -14,7 +14,8 @@ PACKAGE = "flmm"
 NO_CONTENT = frozenset(
     f"{PACKAGE}.{name}"
     for name in (
-        "params", "sections", "files", "errors", "device", "progress", "pipeline", "cli", "backbones.dialogue",
+        "params", "sections", "training_section", "files", "errors", "device", "progress", "ahead", "pipeline", "cli",
+        "backbones.dialogue",
     )
 )  # fmt: skip
 

@@ -9,7 +9,8 @@ from flmm.report.headline import mains, to_percent
 from flmm.report.labels import benchmark_label
 
 TAG = "mlflow.note.content"  # where MLflow keeps a description
-EXPERIMENT = """One run per backbone, with a run of each step below it. `headline/…` are the numbers to compare, in
+EXPERIMENT = """One run per backbone, with a run of each step below it; `prepare` and `embed`, which all of them
+share, have one of their own. `headline/…` are the numbers to compare, in
 percent; every metric, with its interval, is on the run `evaluate`. A run of earlier parameters stays; its name ends
 with *(earlier)* and its tag `current` is `false`. LMMs that were fine-tuned for masks have a run each, with the tag
 `rival`; `frozen` says which backbone they are compared with.

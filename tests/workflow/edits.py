@@ -147,6 +147,7 @@ EDITS = [
     Edit("a new family", new("flmm/backbones/unknown.py"), NOTHING, {}),
     Edit("another family's code", line("flmm/backbones/llava_next.py", CODE), NOTHING, {}),
     Edit("code that moves values", line("flmm/params.py", CODE), NOTHING, {}),
+    Edit("code that reads ahead", line("flmm/ahead.py", CODE), NOTHING, {}),
     Edit("the CLI", line("flmm/cli/steps.py", CODE), NOTHING, {}),
     Edit("code of a reader", line("flmm/data/pope.py", CODE), FROM_QUESTIONS, {"prepare": 3, "evaluate": 1}),
     Edit("code of the family", line("flmm/backbones/llava.py", CODE), {"rival", *FROM_MODEL}, {"extract": 6}),
