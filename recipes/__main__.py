@@ -31,7 +31,9 @@ def pretrain(
     resume: Annotated[Path | None, typer.Option(help="A stage's result: run the later ones only.")] = None,
     resume_after: Annotated[
         str,
-        typer.Option(help="That stage: vision, grammar, questions, shapes, reference, location or pointing."),
+        typer.Option(
+            help="That stage: vision, grammar, questions, shapes, reference, location, pointing or answering."
+        ),
     ] = "grammar",
     start: Annotated[
         Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")

@@ -29,9 +29,14 @@ class Answered:
 
 def answer_turns(scene: Scene, rng: random.Random, pointing: int, ending: int) -> list[Turn]:
     """`pointing` questions after whose answers the model has to point, and `ending` after which it ends."""
-    kinds = [found for found in (kind(scene) for kind in _KINDS) if found]
-    drawn = [rng.choice(rng.choice(kinds)) for _ in range(pointing + ending)]
+    drawn = [answered(scene, rng) for _ in range(pointing + ending)]
     return [*(_points(each) for each in drawn[:pointing]), *(_ends(each) for each in drawn[pointing:])]
+
+
+def answered(scene: Scene, rng: random.Random) -> Answered:
+    """A question about the scene, each kind that it can answer as likely as another."""
+    kinds = [found for found in (kind(scene) for kind in _KINDS) if found]
+    return rng.choice(rng.choice(kinds))
 
 
 def _points(asked: Answered) -> Turn:

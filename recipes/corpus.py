@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flmm.backbones.dialogue import rest_of_template
 from flmm.shapes.world.scenes import Scene, make_scene, scene_seed
 from recipes.families import FAMILIES
 from recipes.labels import cell_shares
@@ -28,12 +29,12 @@ IGNORE = -100
 
 @dataclass
 class Packed:
-    """The tokens of one image of `size` (height, width): `segments` is 0 in the prefix and k in conversation k;
+    """The tokens of images of `sizes` (height, width): `segments` is 0 in the prefix and k in conversation k;
     `weights` are the losses' weights. Where a label is a cell, it stands for the next of `shares`: how much of a region
     lies in each of `CELLS`.
     """
 
-    size: tuple[int, int]
+    sizes: list[tuple[int, int]]
     ids: list[int]
     labels: list[int]
     weights: list[float]
@@ -64,6 +65,10 @@ WEIGHTS: dict[str, tuple[float, float]] = {
     # Weighed against each other (`recipes.answers`): over four answers that point and two that end, 8 to 12.
     "answer and point": (2.0, 0.0),
     "answer and end": (2.0, 6.0),
+    "talk": (2.0, 2.0),
+    "talk and point": (2.0, 0.0),
+    "matters": (2.0, 1.0),
+    "second look": (3.0, 1.0),
 }
 
 
@@ -74,6 +79,7 @@ class Encoder:
         self.processor, self.image_tokens, self.grid = processor, family.image_tokens, family.grid
         self.tokenizer = processor.tokenizer
         self._pieces: dict[str, list[int]] = {}
+        self._asked: dict[tuple[str, bool], list[int]] = {}
 
     @cached_property
     def image_id(self) -> int:
@@ -96,28 +102,52 @@ class Encoder:
             self._pieces[text] = list(self.tokenizer.encode(text, add_special_tokens=False))
         return self._pieces[text]
 
-    def prompt(self, question: str) -> list[int]:
-        """Ids of the prompt with one image token (the processor repeats it)."""
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        text = self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-        return list(self.tokenizer.encode(text))
+    def prompt(self, question: str, pictures: int = 1) -> list[int]:
+        """Ids of the prompt with one image token for each picture (the processor repeats them)."""
+        return list(self.tokenizer.encode(self._text(question, pictures)))
 
-    def prefix(self, size: tuple[int, int]) -> list[int]:
-        """Ids up to the last token of an image of `size` (height, width)."""
-        ids = self.prompt("")
-        at = ids.index(self.image_id)
-        return [*ids[:at], *[self.image_id] * self.image_tokens(*size)]
+    def _text(self, question: str, pictures: int = 1, before: Sequence[tuple[str, str]] = ()) -> str:
+        shown = [{"type": "image"}] * pictures
+        messages: list[dict[str, Any]] = []
+        for asked, answer in before:
+            messages.append({"role": "user", "content": [*shown, {"type": "text", "text": asked}]})
+            messages.append({"role": "assistant", "content": answer})
+            shown = []
+        messages.append({"role": "user", "content": [*shown, {"type": "text", "text": question}]})
+        return str(self.processor.apply_chat_template(messages, add_generation_prompt=True))
+
+    def prefix(self, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """Ids up to the last token of the last of images of `sizes` (height, width)."""
+        ids: list[int] = []
+        left = list(sizes)
+        for token in self.prompt("", len(sizes)):
+            ids += [token] if token != self.image_id else [token] * self.image_tokens(*left.pop(0))
+            if not left:
+                return ids
+        raise AssertionError("the chat template shows every image")
 
     def conversation(self, turn: Turn) -> tuple[list[int], list[int]]:
         """Ids of a turn after the image: the rest of the prompt, and the answer with its end."""
-        answer = [i for k in range(len(turn.pieces)) for i in self._answer_piece(turn, k)]
-        return self._question(turn), [*answer, int(self.tokenizer.eos_token_id)]
+        return self._question(turn.prompt), [*self._answer(turn), int(self.tokenizer.eos_token_id)]
 
-    def _question(self, turn: Turn) -> list[int]:
-        ids = self.prompt(turn.prompt)
-        return ids[ids.index(self.image_id) + 1 :]
+    def _answer(self, turn: Turn) -> list[int]:
+        return [i for k in range(len(turn.pieces)) for i in self._answer_piece(turn, k)]
+
+    def _question(self, question: str, *, first: bool = True) -> list[int]:
+        """A first question, from the image on; or a later one."""
+        if (question, first) not in self._asked:
+            ids = self.prompt(question) if first else self.later(question)
+            self._asked[question, first] = ids[ids.index(self.image_id) + 1 :] if first else ids
+        return self._asked[question, first]
+
+    def later(self, question: str) -> list[int]:
+        """A later question, from the end of the answer before it on (`flmm.backbones.dialogue` feeds the same)."""
+        asked, answer = "a", "b"  # what was said before does not matter
+        rest = rest_of_template(
+            self._text(asked), answer, self._text(question, before=[(asked, answer)]), "the tiny LMM"
+        )
+        words = rest.removeprefix(self.tokenizer.eos_token)
+        return list(self.tokenizer.encode(words, add_special_tokens=False))
 
     def _answer_piece(self, turn: Turn, k: int) -> list[int]:
         if turn.dotted and k % 2:
@@ -126,29 +156,36 @@ class Encoder:
         # A location is one token, without the space that begins a word.
         return [self.tokenizer.convert_tokens_to_ids(text)] if text in LOCATIONS else self.piece(text)
 
-    def pack(self, turns: Sequence[Turn], size: tuple[int, int]) -> Packed:
-        """The prefix of an image of `size` (height, width) and the turns after it."""
-        prefix = self.prefix(size)
+    def pack(self, turns: Sequence[Turn], sizes: Sequence[tuple[int, int]]) -> Packed:
+        """The prefix of images of `sizes` (height, width) and the conversations after it."""
+        prefix = self.prefix(sizes)
         n = len(prefix)
-        packed = Packed(size, list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
-        for k, turn in enumerate(turns, start=1):
+        packed = Packed(list(sizes), list(prefix), [IGNORE] * n, [0.0] * n, [0] * n, list(range(n)), [-1] * n)
+        for k, last in enumerate(turns, start=1):
             began = len(packed.ids)
-            self._append(packed, self._question(turn), 0.0)
-            weight, end = WEIGHTS.get(turn.kind, (3.0, 3.0))
-            for place in range(len(turn.pieces)):
-                learnt = not turn.learnt or turn.learnt[place]
-                self._append(packed, self._answer_piece(turn, place), weight if learnt else 0.0)
-            self._append(packed, [int(self.tokenizer.eos_token_id)], end)
-            self._point(packed, turn, began, weight)
+            for number, turn in enumerate((*last.earlier, last)):
+                self._say(packed, turn, self._question(turn.prompt, first=number == 0))
             length = len(packed.ids) - began
             packed.segments += [k] * length
             packed.positions += range(n, n + length)
-            packed.kinds += [list(WEIGHTS).index(turn.kind) if turn.kind in WEIGHTS else -1] * length
         return packed
 
-    def _point(self, packed: Packed, turn: Turn, began: int, weight: float) -> None:
-        """After each piece that means a region, its cells are what has to be told."""
-        at = began + len(self._question(turn))
+    def _say(self, packed: Packed, turn: Turn, question: list[int]) -> None:
+        """Append one turn of a conversation."""
+        began = len(packed.ids)
+        self._append(packed, question, 0.0)
+        answer = len(packed.ids)
+        weight, end = WEIGHTS.get(turn.kind, (3.0, 3.0))
+        for place in range(len(turn.pieces)):
+            learnt = not turn.learnt or turn.learnt[place]
+            self._append(packed, self._answer_piece(turn, place), weight if learnt else 0.0)
+        self._append(packed, [int(self.tokenizer.eos_token_id)], end)
+        self._point(packed, turn, answer, weight)
+        kind = list(WEIGHTS).index(turn.kind) if turn.kind in WEIGHTS else -1
+        packed.kinds += [kind] * (len(packed.ids) - began)
+
+    def _point(self, packed: Packed, turn: Turn, at: int, weight: float) -> None:
+        """After each piece that means a region, its cells are what has to be told; the answer begins `at`."""
         for place, region in enumerate(turn.regions):
             at += len(self._answer_piece(turn, place))
             if region is None:
@@ -179,8 +216,15 @@ class Pictures(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int6
         return self.family.pixels(scene.image), self.family.labels(scene)
 
 
+# A scene's conversations, after its picture alone or after several: the scenes shown, and what is said of them.
+Shown = tuple[list[Scene], list[Turn]]
+
+
 class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]):
-    """Pixels, patch labels and packed conversations; item i is a pure function of (seed, i)."""
+    """Pixels (P, ...), patch labels (P, 4, N) and packed conversations; item i is a pure function of (seed, i).
+
+    Every fourth item shows `looks`' pictures where the scene has such, all others the scene alone.
+    """
 
     def __init__(
         self,
@@ -190,26 +234,31 @@ class Corpus(torch.utils.data.Dataset[tuple[NDArray[np.uint8], NDArray[np.int64]
         length: int,
         stream: str = "pretrain",
         turns: Callable[[Scene, random.Random], list[Turn]] = corpus_turns,
+        looks: Callable[[Scene, random.Random], Shown | None] | None = None,
     ) -> None:
         self.family, self.seed, self.length = FAMILIES[family], seed, length
         self.encoder = Encoder(processor, self.family)
-        self.stream, self.turns = stream, turns
+        self.stream, self.turns, self.looks = stream, turns, looks
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], Packed]:
         seed = scene_seed(self.stream, self.seed, index)
-        scene = make_scene(seed)
-        turns = self.turns(scene, random.Random(seed ^ 1))
-        size = (scene.height, scene.width)
-        return self.family.pixels(scene.image), self.family.labels(scene), self.encoder.pack(turns, size)
+        scene, rng = make_scene(seed), random.Random(seed ^ 1)
+        shown = self.looks(scene, rng) if self.looks is not None and index % 4 == 3 else None
+        scenes, turns = shown or ([scene], self.turns(scene, rng))
+        return (
+            np.stack([self.family.pixels(each.image) for each in scenes]),
+            np.stack([self.family.labels(each) for each in scenes]),
+            self.encoder.pack(turns, [(each.height, each.width) for each in scenes]),
+        )
 
 
 @dataclass
 class Batch:
-    """Tensors of a batch: pixels (B, ..., S, S, 3) uint8, sizes (B, 2), patches (B, 4, N), shares (M, cells) of the M
-    labels that are cells, the rest (B, T); mask (B, 1, T, T).
+    """Tensors of a batch: pixels (P, ..., S, S, 3) uint8, sizes (P, 2), patches (P, 4, N) of all pictures, shares
+    (M, cells) of the M labels that are cells, the rest (B, T); mask (B, 1, T, T).
     """
 
     pixels: torch.Tensor
@@ -246,9 +295,9 @@ def collate(items: Sequence[tuple[NDArray[np.uint8], NDArray[np.int64], Packed]]
         return out
 
     return Batch(
-        torch.from_numpy(np.stack([p for p, _, _ in items])),
-        torch.tensor([packed.size for _, _, packed in items]),
-        torch.from_numpy(np.stack([q for _, q, _ in items])),
+        torch.from_numpy(np.concatenate([p for p, _, _ in items])),
+        torch.tensor([size for _, _, packed in items for size in packed.sizes]),
+        torch.from_numpy(np.concatenate([q for _, q, _ in items])),
         rows("ids", 0, torch.long),
         rows("labels", IGNORE, torch.long),
         rows("weights", 0.0, torch.float32),

@@ -8,16 +8,11 @@ red star? If so, where?" carries that over to the words of the verdict.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
 
 from flmm.protocols import GROUNDING_PROMPT
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.expressions import Expression, matching, referring_expressions
-from flmm.shapes.world.narratives import Piece, narrative
 from flmm.shapes.world.questions import (
     CATEGORIES,
     SHORT_ANSWER,
@@ -29,7 +24,6 @@ from flmm.shapes.world.questions import (
     short_question,
 )
 from flmm.shapes.world.scenes import COLOURS, Scene, Thing
-from recipes.answers import answer_turns
 from recipes.language import COLUMNS, ROWS, Turn, describe_turn
 
 NONE = "none"
@@ -104,7 +98,7 @@ def locating_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
 
     Column and row come in either order, so that the expression's last token has to know both.
     """
-    expression = _drawn(scene, rng, hard)
+    expression = drawn_expression(scene, rng, hard)
     thing = scene.things[expression.thing]
     side = max(scene.width, scene.height)
     across = (thing.cx + (side - scene.width) / 2) / side
@@ -117,92 +111,20 @@ def locating_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
     return _told(expression, told, rng)
 
 
-def pointing_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    """Pointing: after a phrase the model has to point at all of what it means."""
-    present = rng.random() < 0.5
-    return [
-        replace(describe_turn(scene, rng), kind="kept up"),
-        *(pointing_turn(scene, drawn_expressions(scene, rng), rng) for _ in range(4)),
-        story_turn(scene, rng),
-        referring_turn(scene, rng, hard=True),
-        colours_turn(scene, rng),
-        pair_turn(scene, rng, present),
-        pair_turn(scene, rng, not present),
-        attribute_turn(scene, rng, shape_share=0.75),
-        finding_turn(scene, rng),
-        choice_turn(scene, rng),
-    ]
-
-
-def answering_turns(scene: Scene, rng: random.Random) -> list[Turn]:
-    """Answering: short answers, too, have to know all of what they tell; pointing at phrases is kept up."""
-    present = rng.random() < 0.5
-    return [
-        replace(describe_turn(scene, rng), kind="kept up"),
-        *(pointing_turn(scene, drawn_expressions(scene, rng), rng) for _ in range(4)),
-        story_turn(scene, rng),
-        *answer_turns(scene, rng, pointing=4, ending=2),
-        pair_turn(scene, rng, present),
-        pair_turn(scene, rng, not present),
-        attribute_turn(scene, rng, shape_share=0.75),
-        finding_turn(scene, rng),
-        choice_turn(scene, rng),
-    ]
-
-
-def drawn_expressions(scene: Scene, rng: random.Random) -> list[Expression]:
-    """One expression or several, more hard ones than data sets have."""
-    count = 1 if rng.random() < 0.4 else rng.randint(2, 6)
-    return [_drawn(scene, rng, hard=rng.random() < 0.6) for _ in range(count)]
-
-
-def pointing_turn(scene: Scene, drawn: Sequence[Expression], rng: random.Random) -> Turn:
-    """Referring expressions each followed by a full stop, as at evaluation; after each the model has to point."""
-    texts = [f"the {e.text}" if rng.random() < 0.4 else e.text for e in drawn]
-    regions = [region for e in drawn for region in (scene.things[e.thing].mask, None)]
-    return Turn(
-        GROUNDING_PROMPT,
-        tuple(piece for text in texts for piece in (text, ".")),
-        "point",
-        dotted=True,
-        learnt=(False,) * len(regions),
-        regions=tuple(regions),
-    )
-
-
-def story_turn(scene: Scene, rng: random.Random) -> Turn:
-    """A narrative; after each of its phrases the model has to point."""
-    pieces = narrative(scene, rng)
-    return Turn(
-        GROUNDING_PROMPT,
-        tuple(piece.text for piece in pieces),
-        "point in a story",
-        learnt=(False,) * len(pieces),
-        regions=tuple(_shown(scene, piece) if piece.is_phrase else None for piece in pieces),
-    )
-
-
-def _shown(scene: Scene, piece: Piece) -> NDArray[np.bool_]:
-    """The pixels (H, W) of everything that a phrase names."""
-    masks = [scene.things[i].mask for i in piece.things] + [scene.stuff[i].mask for i in piece.stuff]
-    shown: NDArray[np.bool_] = np.logical_or.reduce(masks)
-    return shown
-
-
 def referring_turn(scene: Scene, rng: random.Random, hard: bool) -> Turn:
     """A referring expression and, right after it, what is true of the thing that it means.
 
     As in "star left of the blue square red, small, top left, sand": the next word cannot be told without finding the
     thing, so the phrase's own tokens have to look at it.
     """
-    expression = _drawn(scene, rng, hard)
+    expression = drawn_expression(scene, rng, hard)
     thing = scene.things[expression.thing]
     told = [] if thing.colour in expression.text.split()[:2] else [thing.colour]
     told += [thing.size, place(scene, thing), scene.stuff[scene.ground[expression.thing]].name]
     return _told(expression, told, rng)
 
 
-def _drawn(scene: Scene, rng: random.Random, hard: bool) -> Expression:
+def drawn_expression(scene: Scene, rng: random.Random, hard: bool) -> Expression:
     """An expression, each kind as likely as another; `hard`: one that needs more than its noun, if there is one."""
     pool = [e for i in range(len(scene.things)) for e in referring_expressions(scene, i)]
     if hard:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.scenes import COLOURS, TEXTURES, Scene
@@ -66,11 +67,15 @@ def _labels(scene: Scene, grid: int, window: tuple[int, int, int] | None) -> NDA
 
 
 def _coverage(mask: NDArray[np.bool_], grid: int, window: tuple[int, int, int] | None) -> NDArray[np.float32]:
-    """The share of each cell (grid, grid) that a mask (H, W) covers; scenes' sides are multiples of the grid's."""
+    """The share of each cell (grid, grid) that a mask (H, W) covers; sides that are no multiples of the grid's, as a
+    crop's, are about as well divided.
+    """
     square = mask.astype(np.float32)
     if window is not None:
         top, left, side = window
         square = np.zeros((side, side), dtype=np.float32)
         square[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    if any(length % grid for length in square.shape):
+        return np.asarray(Image.fromarray(square).resize((grid, grid), Image.Resampling.BOX))
     rows, columns = (length // grid for length in square.shape)
     return square.reshape(grid, rows, grid, columns).mean((1, 3))

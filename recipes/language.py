@@ -39,7 +39,8 @@ class Turn:
     the last id of `encode(".")` when `dotted` (a list of referring expressions), one of `LOCATIONS` for its own
     token. `kind` is describe or a question's name; `learnt` tells the pieces that the model has to say (empty: all).
     `regions` are what the pieces mean, (H, W) bool or None (empty: none): after such a piece the model has to point,
-    as if a cell of the region came next; then the answer goes on.
+    as if a cell of the region came next; then the answer goes on. `earlier` are the turns before it in its
+    conversation, the first of which comes after the image.
     """
 
     prompt: str
@@ -48,6 +49,7 @@ class Turn:
     dotted: bool = False
     learnt: tuple[bool, ...] = ()
     regions: tuple[NDArray[np.bool_] | None, ...] = ()
+    earlier: tuple[Turn, ...] = ()
 
 
 def describe_turn(scene: Scene, rng: random.Random) -> Turn:

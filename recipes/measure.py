@@ -10,11 +10,11 @@ import torch
 from flmm.shapes.world.questions import multiple_choice
 from flmm.shapes.world.scenes import Scene
 from recipes.corpus import IGNORE, Batch, Corpus, collate
-from recipes.curriculum import drawn_expressions, pointing_turn
 from recipes.families import FAMILIES
 from recipes.forward import packed_hidden, picture_features
 from recipes.language import CELLS, Turn, existence_turn
 from recipes.lmm import Family
+from recipes.pointing import drawn_expressions, pointing_turn
 
 
 def examination(scene: Scene, rng: random.Random) -> list[Turn]:

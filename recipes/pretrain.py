@@ -27,7 +27,7 @@ from recipes.forward import language_loss
 from recipes.lmm import load_weights, normalise, save_model, take_over
 from recipes.measure import HeldOut, measure
 from recipes.readouts import PatchHeads, WordHeads
-from recipes.recipe import ANSWERING, LOCATION, POINTING, STAGES, VISION, Recipe, Schedule, Stage
+from recipes.recipe import ANSWERING, LOCATION, POINTING, STAGES, TALKING, VISION, Recipe, Schedule, Stage
 
 
 def pretrain(
@@ -104,7 +104,7 @@ def _stages(
     """The stages to run, numbered, when the model has got the weights that it begins with."""
     stages: tuple[Stage, ...] = STAGES
     if start is not None:
-        late = (LOCATION, POINTING, ANSWERING)
+        late = (LOCATION, POINTING, ANSWERING, TALKING)
         stages = late if take_over(model, start) else (VISION, *late)
     first = 0
     if resume is not None:
@@ -175,7 +175,9 @@ def _train_jointly(
     recipe, kind = run.recipe, FAMILIES[run.family]
     schedule: Schedule = getattr(recipe, stage.name)
     steps, batch_size = schedule.steps, schedule.batch
-    corpus = Corpus(run.family, processor, run.seed, steps * batch_size, stage.stream, stage.turns)
+    corpus = Corpus(
+        run.family, processor, run.seed, steps * batch_size, stage.stream, stage.turns, stage.looks
+    )
     words = WordHeads(corpus.encoder, stage.located)
     modules = [model.train(), heads, words] if stage.aligned else [model.train(), heads]
     optimizer = _optimizer(modules, recipe)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flmm.shapes.world.scenes import Scene
+from recipes.corpus import Shown
 from recipes.curriculum import (
-    answering_turns,
     location_turns,
-    pointing_turns,
     question_turns,
     reference_turns,
     shape_turns,
 )
 from recipes.language import Turn, corpus_turns
+from recipes.looks import second_look
+from recipes.pointing import answering_turns, pointing_turns
+from recipes.talk import talking_turns
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Recipe:
     location: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     pointing: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     answering: Schedule = Schedule(steps=1200, horizon=1200, batch=16)
+    talking: Schedule = Schedule(steps=1000, horizon=1000, batch=8)
     vision_batch: int = 64
     lr: float = 1.0e-3
     warmup: int = 100
@@ -74,6 +77,9 @@ class Stage:
     turns: Callable[[Scene, random.Random], list[Turn]]
     aligned: bool  # whether image tokens learn to resemble their words
     located: bool = False  # and their cells
+    looks: Callable[[Scene, random.Random], Shown | None] | None = (
+        None  # pictures that are shown with a part of theirs
+    )
 
 
 VISION = Stage("vision", "pretrain-vision", lambda scene, rng: [], aligned=False)
@@ -89,3 +95,4 @@ STAGES = (
 LOCATION = Stage("location", "pretrain-adopt", location_turns, aligned=True)
 POINTING = Stage("pointing", "pretrain-point", pointing_turns, aligned=True, located=True)
 ANSWERING = Stage("answering", "pretrain-answer", answering_turns, aligned=True, located=True)
+TALKING = Stage("talking", "pretrain-talk", talking_turns, aligned=True, located=True, looks=second_look)

@@ -16,13 +16,13 @@ from flmm.shapes.world.narratives import PLURALS
 from flmm.shapes.world.scenes import COLOURS, Scene, make_scene, scene_seed
 from recipes.answers import answer_turns
 from recipes.corpus import IGNORE, WEIGHTS, Encoder, collate
-from recipes.curriculum import drawn_expressions, pointing_turn, story_turn
 from recipes.families import FAMILIES
 from recipes.forward import language_loss, packed_hidden
 from recipes.labels import cell_shares
 from recipes.language import CELLS, Turn
 from recipes.lmm import Family
 from recipes.measure import point
+from recipes.pointing import drawn_expressions, pointing_turn, story_turn
 
 FAMILY = FAMILIES["llava_base"]
 GRID = 12
@@ -85,7 +85,7 @@ def test_pointing_replaces_what_follows_a_phrase(built: tuple[Any, Any]) -> None
     scene = make_scene(11)
     regions = (scene.things[0].mask, None, scene.things[1].mask)
     turn = Turn("Why?", ("the red star", "and", "a ring"), "point", learnt=(False,) * 3, regions=regions)
-    packed = encoder.pack([turn], size_of(scene))
+    packed = encoder.pack([turn], [size_of(scene)])
     ends = [i for i, label in enumerate(packed.labels) if label != IGNORE]
     # "and" and the answer's end are there to read on, but cells are what is learnt in their places.
     assert [packed.ids[i] for i in ends] == [encoder.piece("and")[0], encoder.tokenizer.eos_token_id]
@@ -105,8 +105,8 @@ def test_pointing_costs_the_cross_entropy_of_a_drawn_cell_less_the_regions_entro
     region = scene.things[0].mask
     encoder = Encoder(processor, FAMILY)
     turn = Turn("Why?", ("it",), "point", learnt=(False,), regions=(region,))
-    packed = encoder.pack([turn], size_of(scene))
-    batch = collate([(FAMILY.pixels(scene.image), FAMILY.labels(scene), packed)])
+    packed = encoder.pack([turn], [size_of(scene)])
+    batch = collate([(FAMILY.pixels(scene.image)[None], FAMILY.labels(scene)[None], packed)])
     with torch.no_grad():
         loss, features = language_loss(model, FAMILY, batch)
         at = packed.labels.index(encoder.cells[int(packed.shares[0].argmax())]) - 1

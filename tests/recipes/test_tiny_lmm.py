@@ -142,7 +142,7 @@ def test_the_model_learns_the_prompt_that_its_family_asks_with(
     asked = backbone.encode(Image.fromarray(scene.image), question).inputs["input_ids"][0].tolist()
     encoder = Encoder(processor, family)
     learnt, _ = encoder.conversation(Turn(question, ("Yes",), "existence"))
-    assert asked == [*encoder.prefix(size_of(scene)), *learnt]
+    assert asked == [*encoder.prefix([size_of(scene)]), *learnt]
 
 
 def test_labels_belong_to_the_patches_that_show_them(any_built: tuple[Family, Any, Any]) -> None:
@@ -190,9 +190,9 @@ def test_packed_conversations_do_not_see_each_other(built: tuple[Any, Any]) -> N
         Turn("Why?", ("because", "."), "describe", dotted=True),
     ]
     pixels = FAMILY.pixels(scene.image)
-    batch = collate([(pixels, FAMILY.labels(scene), encoder.pack(turns, size_of(scene)))])
+    batch = collate([(pixels[None], FAMILY.labels(scene)[None], encoder.pack(turns, [size_of(scene)]))])
     image = normalise(batch.pixels)
-    prefix = encoder.prefix(size_of(scene))
+    prefix = encoder.prefix([size_of(scene)])
     with torch.no_grad():
         images = picture_features(model, FAMILY, batch).packed
         packed = model.lm_head(packed_hidden(model, images, batch))[0]
@@ -208,7 +208,7 @@ def test_only_answers_are_learnt(built: tuple[Any, Any]) -> None:
     encoder = Encoder(built[1], FAMILY)
     scene = make_scene(4)
     turns = corpus_turns(scene, random.Random(0))
-    packed = encoder.pack(turns, size_of(scene))
+    packed = encoder.pack(turns, [size_of(scene)])
     labelled = [i for i, label in enumerate(packed.labels) if label != IGNORE]
     assert [packed.ids[i] for i in labelled] == [packed.labels[i] for i in labelled]
     assert sum(packed.ids[i] == encoder.tokenizer.eos_token_id for i in labelled) == len(turns)

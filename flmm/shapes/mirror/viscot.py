@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,18 @@ def details(stream: str, count: int, seed: int) -> Iterator[Asked]:
             yield asked
 
 
-def _about_mark(photograph: Photograph) -> Asked | None:
-    scene, words = photograph.scene, photograph.words("details")
+@dataclass(frozen=True)
+class Marked:
+    """A scene with a mark of another ``colour`` and ``shape`` painted on the middle of a ``thing``."""
+
+    scene: Scene
+    thing: Thing
+    shape: str
+    colour: str
+
+
+def marked(scene: Scene, words: Random) -> Marked | None:
+    """A mark on a thing of its own name, the only one of its shape; None where the scene has no room for one."""
     names = [thing.name for thing in scene.things]
     pool = [thing for thing in scene.things if names.count(thing.name) == 1 and _has_room(thing)]
     absent = [shape for shape in _MARKS if shape not in {thing.shape for thing in scene.things}]
@@ -76,8 +87,15 @@ def _about_mark(photograph: Photograph) -> Asked | None:
     thing, shape = words.choice(pool), words.choice(absent)
     colour = words.choice([name for name in COLOURS if name != thing.colour])
     image = _painted(scene.image, thing, shape, colour)
-    marked = MarkedPhotograph(photograph.number, photograph.seed, replace(scene, image=image))
-    return Asked(marked, colour_question(shape), colour, thing.mask, [], [])
+    return Marked(replace(scene, image=image), thing, shape, colour)
+
+
+def _about_mark(photograph: Photograph) -> Asked | None:
+    mark = marked(photograph.scene, photograph.words("details"))
+    if mark is None:
+        return None
+    shown = MarkedPhotograph(photograph.number, photograph.seed, mark.scene)
+    return Asked(shown, colour_question(mark.shape), mark.colour, mark.thing.mask, [], [])
 
 
 def _has_room(thing: Thing) -> bool:
