@@ -44,7 +44,7 @@ class Recipe:
     location: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     pointing: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     answering: Schedule = Schedule(steps=1200, horizon=1200, batch=16)
-    talking: Schedule = Schedule(steps=1000, horizon=1000, batch=8)
+    talking: Schedule = Schedule(steps=800, horizon=800, batch=8)
     vision_batch: int = 64
     lr: float = 1.0e-3
     warmup: int = 100

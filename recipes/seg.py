@@ -83,9 +83,9 @@ class Examples(torch.utils.data.Dataset[Example]):
         turns = [Turn(question(each.text), reply(each.text), "segment") for each in chosen]
         shape = (len(chosen), scene.height, scene.width)
         masks = np.array([scene.things[each.thing].mask for each in chosen], dtype=bool).reshape(shape)
-        packed = self.encoder.pack(turns, (scene.height, scene.width))
-        patches = np.zeros((4, 1), dtype=np.int64)  # what each patch shows is not taught here
-        item = (self.family.pixels(scene.image), patches, packed)
+        packed = self.encoder.pack(turns, [(scene.height, scene.width)])
+        patches = np.zeros((1, 4, 1), dtype=np.int64)  # what each patch shows is not taught here
+        item = (self.family.pixels(scene.image)[None], patches, packed)
         return Example(scene.image, torch.from_numpy(masks), item)
 
 

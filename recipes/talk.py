@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from flmm.protocols import GROUNDING_PROMPT
 from flmm.shapes.world.expressions import article
 from flmm.shapes.world.questions import (
     absent_category,
@@ -28,7 +29,13 @@ from recipes.looks import matter_turns
 from recipes.pointing import drawn_expressions, pointing_turn, story_turn
 
 KIND = "talk"
-DESCRIBE = ("Describe the image.", "What do you see?", "What is in the image?", "Describe this picture.")
+DESCRIBE = (
+    GROUNDING_PROMPT,
+    GROUNDING_PROMPT,
+    "Describe the image.",
+    "What do you see?",
+    "What is in the image?",
+)
 WHERE_IS_IT, WHAT_COLOUR = "Where is it?", "What color is it?"
 
 # What was asked and answered, and the thing that "it" means from now on.

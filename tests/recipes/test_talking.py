@@ -19,7 +19,7 @@ from recipes.families import FAMILIES
 from recipes.forward import language_loss
 from recipes.language import Turn
 from recipes.looks import crop, matter_turns, second_look
-from recipes.talk import WHAT_COLOUR, WHERE_IS_IT, conversation, talking_turns
+from recipes.talk import DESCRIBE, WHAT_COLOUR, WHERE_IS_IT, conversation, talking_turns
 
 SHIPPED = {"llava": "shapes-llava", "llava_next": "shapes-llava-next", "deepseek_vl": "shapes-deepseek-vl"}
 MODELS = Path(__file__).parents[2] / "flmm/shapes/models"
@@ -46,7 +46,7 @@ def _turns(scenes: list[Scene]) -> Iterator[tuple[Scene, Turn]]:
 def test_sentences_tell_the_truth_of_what_they_point_at(scenes: list[Scene]) -> None:
     pointed = 0
     for scene, turn in _turns(scenes):
-        if turn.kind != "talk and point" or turn.prompt.startswith(("Describe", "What do", "What is in")):
+        if turn.kind != "talk and point" or turn.prompt in DESCRIBE:
             continue
         things = [t for t in scene.things if any(region is t.mask for region in turn.regions)]
         stuff = [r for r in scene.stuff if any(region is r.mask for region in turn.regions)]
