@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from flmm.colours import colour
 from flmm.conversation import Conversation, Turn
 from flmm.errors import InputError, StepError
-from flmm.grounded import colour, facts, save
+from flmm.grounded import facts, save
 from flmm.predictor import Grounder, Picture
 
 IMAGE, QUIT = "/image", "/quit"

@@ -7,19 +7,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from flmm.colours import painted
 from flmm.data.sample import encode_rle
 from flmm.files import atomic_path, write_json
 from flmm.phrases import Span
 from flmm.predictor import Grounded
-
-# Told apart by people who see few colours, too (after Okabe and Ito), on light and dark.
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (204, 121, 167))
-_SHARE = 0.45  # of a mask's colour over the picture
-
-
-def colour(number: int) -> tuple[int, int, int]:
-    """The colour of a phrase, counted from 0; there are few, and they come again."""
-    return COLOURS[number % len(COLOURS)]
 
 
 def facts(found: Grounded, spans: Sequence[Span] = ()) -> list[dict[str, Any]]:
@@ -42,10 +34,7 @@ def facts(found: Grounded, spans: Sequence[Span] = ()) -> list[dict[str, Any]]:
 
 def overlay(picture: Image.Image, found: Grounded) -> Image.Image:
     """The picture with each mask in its phrase's colour."""
-    shown = np.asarray(picture.convert("RGB"), np.float32).copy()  # (h, w, 3)
-    for number, mask in enumerate(found.masks):
-        shown[mask] = (1 - _SHARE) * shown[mask] + _SHARE * np.array(colour(number), np.float32)
-    return Image.fromarray(shown.astype(np.uint8))
+    return painted(picture, found.masks)
 
 
 def save(picture: Image.Image, found: Grounded, content: Any, folder: Path, stem: str) -> Path:

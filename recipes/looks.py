@@ -1,7 +1,7 @@
 """Looking twice: the whole picture, then an enlarged part of it, and questions about that part.
 
 The part shows what is too small for the tokens of the whole: the color of a mark on a thing. In the whole picture the
-model only has to say which thing matters to such a question (`flmm.evaluation.thoughts.which_object`).
+model only has to say which thing matters to such a question (`flmm.evaluation.asking.which_object`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flmm.evaluation.asking import which_object
 from flmm.evaluation.crops import Box, box_around, enlarged, grown
-from flmm.evaluation.thoughts import which_object
 from flmm.shapes.mirror.viscot import MARK_RADIUS, Marked, marked
 from flmm.shapes.world.drawing import draw_shape
 from flmm.shapes.world.questions import SHORT_ANSWER, absent_category, colour_question, existence_prompt

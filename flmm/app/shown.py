@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from flmm.app.maps import Heads, blend_map, data_uri, heads_of
+from flmm.colours import colour
 from flmm.conversation import Turn
-from flmm.grounded import colour
 from flmm.predictor import Answered
 
 

@@ -12,13 +12,13 @@ from flmm.benchmarks import benchmark
 from flmm.data.images import ImageStore
 from flmm.data.sample import decode_rle
 from flmm.errors import InputError
+from flmm.evaluation.conversations import write_conversations
+from flmm.evaluation.script import GAP, PANEL
 from flmm.evaluation.tables import PREDICTIONS
 from flmm.files import atomic_path, read_table, write_json
 from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params
 
-PANEL = 256  # pixels of a panel's longer side
-GAP = 6
 LINE = 20  # height of a line of text
 
 _TRUTH_COLOUR, _MASK_COLOUR = (0, 170, 90), (230, 60, 30)
@@ -50,7 +50,8 @@ class Chosen:
 def overlays(
     params: Params, backbone: str, benchmark_name: str, predictions: Path, raw: Path, out: Path
 ) -> None:
-    """Draw ``overlays.pictures`` phrases of one backbone's predictions: the folder that `evaluate` wrote.
+    """Draw ``overlays.pictures`` phrases of one backbone's predictions, the folder that `evaluate` wrote, and a quarter
+    as many whole conversations where the benchmark has some.
 
     One protocol's rows are shown, or the same phrase would be there twice.
 
@@ -64,7 +65,9 @@ def overlays(
     protocols = chosen.counted(params.evaluate.protocols)
     shown = next((protocol for protocol in chosen.protocols if protocol in protocols), chosen.protocols[0])
     table = read_table(predictions / PREDICTIONS)
-    write_overlays(table, ImageStore(raw), out, count=params.overlays.pictures, protocol=shown)
+    images = ImageStore(raw)
+    write_overlays(table, images, out, count=params.overlays.pictures, protocol=shown)
+    write_conversations(chosen, predictions, images.open, out, count=params.overlays.pictures // 4)
 
 
 def choose(table: pa.Table, count: int, protocol: str) -> list[Chosen]:
@@ -142,7 +145,7 @@ def write_overlays(
                 "ious": {COARSE: chosen.coarse["iou"], REFINED: row["iou"]},
             }
         )
-    for stale in set(out.glob("*.png")) - {out / entry["file"] for entry in entries}:
+    for stale in set(out.glob("[0-9]*.png")) - {out / entry["file"] for entry in entries}:
         stale.unlink()
     write_json(out / "overlays.json", entries)
     return entries

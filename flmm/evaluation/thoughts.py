@@ -19,6 +19,7 @@ from flmm.backbones.base import Backbone
 from flmm.benchmarks import Benchmark
 from flmm.benchmarks.base import Short, Way
 from flmm.errors import SecondPictureError
+from flmm.evaluation.asking import look_for, which_object
 from flmm.evaluation.crops import Box, box_around, enlarged, grown
 from flmm.evaluation.engine import head_masks
 from flmm.evaluation.tables import THOUGHT_SCHEMA
@@ -140,18 +141,6 @@ class Thinker:
         list(dialogue.say(look_for(phrase), max_new_tokens=self._longest))
         dialogue.keep()
         return self._backbone.decode(list(dialogue.say(asked, max_new_tokens=self._longest)))
-
-
-def which_object(question: str) -> str:
-    """What the LMM is asked first where it has to name the object itself."""
-    return (
-        f"Question: {question}\nWhich object in the image matters to this question? Name it in a few words."
-    )
-
-
-def look_for(phrase: str) -> str:
-    """The first turn of an LMM that reads one picture."""
-    return f"Look for this in the image: {phrase}. What do you see there?"
 
 
 def think(

@@ -99,7 +99,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
         case "count" | "repeat" | "rival":
             return [folder / "metrics.json"]
         case "overlays":
-            return [folder / "overlays.json"]
+            return [folder / name for name in ("overlays.json", "conversations.json")]
         case "report":
             return [
                 folder / name

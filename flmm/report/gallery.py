@@ -1,10 +1,13 @@
-"""The gallery: overlay pictures that `overlays` drew, as many worst as median and best ones, embedded into the page."""
+"""The gallery: what `overlays` drew, embedded into the page: phrases, as many worst as median and best ones, and whole
+conversations.
+"""
 
 import base64
 import io
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +18,9 @@ from flmm.heads.names import COARSE, REFINED
 from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report import labels
+
+Entry = TypeVar("Entry")
+PHRASES, CONVERSATIONS = "overlays.json", "conversations.json"
 
 KINDS = {"worst": "worst", "median": "median", "best": "best"}
 _WIDEST = 1120  # pixels; a picture is never shown wider
@@ -64,7 +70,36 @@ class Picture:
     benchmark: str
 
 
+class Conversation(BaseModel):
+    """One entry of ``conversations.json`` (``flmm.evaluation.conversations``); ``score``: mean refined IoU, 0-1."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    file: str
+    rank: int
+    of: int
+    text: str
+    answer: str
+    sample: str
+    dataset: str
+    split: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One embedded picture of a conversation, as ``Picture``."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    conversation: Conversation
+    backbone: str
+
+
 _OVERLAYS = TypeAdapter(list[Overlay])
+_CONVERSATIONS = TypeAdapter(list[Conversation])
 
 
 def gallery(params: Params) -> list[Picture]:
@@ -73,9 +108,9 @@ def gallery(params: Params) -> list[Picture]:
     for number, backbone in enumerate(params.backbones):
         for place, benchmark in enumerate(params.evaluate.benchmarks):
             folder = paths.overlays(params, backbone, benchmark)
-            if (folder / "overlays.json").exists():
+            if (folder / PHRASES).exists():
                 # Each begins with another kind, so that few pictures show all three kinds of a benchmark, too.
-                shown = _turns(_read(folder), number + place)
+                shown = _turns(_read(folder / PHRASES, _OVERLAYS), number + place)
                 groups.append([(backbone, benchmark, folder, overlay) for overlay in shown])
     # Typed by hand: zip_longest of unpacked lists is one of anything.
     turns: list[tuple[str, str, Path, Overlay]] = [
@@ -92,10 +127,31 @@ def gallery(params: Params) -> list[Picture]:
     return [_picture(*entry) for entry in chosen]
 
 
-def _read(folder: Path) -> list[Overlay]:
-    path = folder / "overlays.json"
+def conversations(params: Params) -> list[Exchange]:
+    """The conversations of every backbone and benchmark that has some, from the worst to the best of each."""
+    found = []
+    for backbone in params.backbones:
+        for benchmark in params.evaluate.benchmarks:
+            folder = paths.overlays(params, backbone, benchmark)
+            if (folder / CONVERSATIONS).exists():
+                found += [
+                    _exchange(backbone, folder, each)
+                    for each in _read(folder / CONVERSATIONS, _CONVERSATIONS)
+                ]
+    return found
+
+
+def _exchange(backbone: str, folder: Path, conversation: Conversation) -> Exchange:
+    alt = (
+        f"A conversation, and the masks of its phrases. The user: “{conversation.text}”. "
+        f"The model: “{conversation.answer}”."
+    )
+    return Exchange(*embed(_inside(folder, CONVERSATIONS, conversation.file)), alt, conversation, backbone)
+
+
+def _read(path: Path, kind: TypeAdapter[list[Entry]]) -> list[Entry]:
     try:
-        return _OVERLAYS.validate_python(read_json(path))
+        return kind.validate_python(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -112,16 +168,20 @@ def _turns(overlays: list[Overlay], first: int) -> list[Overlay]:
 
 
 def _picture(backbone: str, benchmark: str, folder: Path, overlay: Overlay) -> Picture:
-    path = folder / overlay.file
-    if path.resolve().parent != folder.resolve():
-        raise InputError(f"{folder / 'overlays.json'}: {overlay.file!r} lies outside its folder")
-    source, width, height = embed(path)
+    source, width, height = embed(_inside(folder, PHRASES, overlay.file))
     alt = (
         f"Image, ground truth, coarse mask and refined mask for “{overlay.phrase}”: "
         f"IoU {100 * overlay.coarse:.1f} coarse, {100 * overlay.refined:.1f} refined, "
         f"rank {overlay.rank} of {overlay.of} from the worst."
     )
     return Picture(source, width, height, alt, overlay, backbone, benchmark)
+
+
+def _inside(folder: Path, listed: str, file: str) -> Path:
+    path = folder / file
+    if path.resolve().parent != folder.resolve():
+        raise InputError(f"{folder / listed}: {file!r} lies outside its folder")
+    return path
 
 
 def embed(path: Path) -> tuple[str, int, int]:

@@ -12,7 +12,7 @@ from flmm.params import Params
 from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
 from flmm.report.export import FOLDER
-from flmm.report.gallery import KINDS, gallery
+from flmm.report.gallery import KINDS, conversations, gallery
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
 from flmm.report.rivals import rivals
@@ -110,6 +110,7 @@ def render(params: Params, records: list[Record], missing: list[Path], results: 
         imports=imports,
         curve_names=list(curves),
         pictures=gallery(params),
+        conversations=conversations(params),
         kinds=KINDS,
         benchmark_label=labels.benchmark_label,
         data=facts.data(params),

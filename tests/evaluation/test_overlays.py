@@ -11,7 +11,8 @@ from PIL import Image
 
 from flmm.cache.schema import Manifest
 from flmm.evaluation.engine import Part, predict
-from flmm.evaluation.overlays import PANEL, choose, sheet_size, write_overlays
+from flmm.evaluation.overlays import choose, sheet_size, write_overlays
+from flmm.evaluation.script import PANEL
 from flmm.evaluation.tables import PREDICTION_SCHEMA
 from tests.evaluation.conftest import HEIGHT, PERFECT, SHIFTED, WIDTH, NoEmbeddings
 

@@ -16,11 +16,12 @@ from flmm.backbones.base import Generation, Observation
 from flmm.benchmarks import benchmark, viscot
 from flmm.benchmarks.pope import object_of
 from flmm.errors import SecondPictureError
+from flmm.evaluation.asking import look_for, which_object
 from flmm.evaluation.count_ways import way_records
 from flmm.evaluation.crops import box_around, enlarged, grown
 from flmm.evaluation.intervals import gain_intervals, intervals
 from flmm.evaluation.tables import THOUGHT_SCHEMA
-from flmm.evaluation.thoughts import Case, Thinker, drawn, facts, look_for, which_object
+from flmm.evaluation.thoughts import Case, Thinker, drawn, facts
 from flmm.heads.model import HeadOutput
 from tests.evaluation.conftest import CHANNELS, GRID, HEIGHT, HIDDEN, LAYERS, WIDTH
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from flmm import report
 from flmm.errors import InputError
@@ -203,6 +204,22 @@ def test_an_overlay_outside_its_folder_is_refused(params: Params, tree: Tree, tm
     entries = json.loads(path.read_text())
     entries[0]["file"] = "../../train/secret.png"
     path.write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="lies outside"):
+        report.build(params, out=tmp_path)
+
+
+def test_whole_conversations_are_shown_and_told(params: Params, tree: Tree, tmp_path: Path) -> None:
+    tree()
+    folder = paths.overlays(params, "shapes-llava", "res")
+    Image.new("RGB", (530, 330)).save(folder / "conversation-00.png")
+    entry = {"file": "conversation-00.png", "rank": 1, "of": 30, "text": "What <color>?", "answer": "red & blue",
+             "sample": "s7", "dataset": "gcg", "split": "val", "score": 0.417}  # fmt: skip
+    (folder / "conversations.json").write_text(json.dumps([entry]))
+    report.build(params, out=tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "What &lt;color&gt;?" in page and "red &amp; blue" in page
+    assert "rank 1 of 30" in page and "41.7 refined" in page
+    (folder / "conversations.json").write_text(json.dumps([entry | {"file": "../../../secret.png"}]))
     with pytest.raises(InputError, match="lies outside"):
         report.build(params, out=tmp_path)
 

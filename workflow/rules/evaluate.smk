@@ -39,6 +39,7 @@ rule overlays:
     output:
         "results/{suite}/{backbone}/overlays/{benchmark}/key.json",
         "results/{suite}/{backbone}/overlays/{benchmark}/overlays.json",
+        "results/{suite}/{backbone}/overlays/{benchmark}/conversations.json",
     log:
         "logs/{suite}/{backbone}/overlays/{benchmark}.log",
     benchmark:
