@@ -46,7 +46,7 @@ def second_look(scene: Scene, rng: random.Random) -> Shown | None:
         matters = Turn(which_object(question), (mark.thing.name,), "matters")
         plain = [pair_turn(scene, rng, rng.random() < 0.5) for _ in range(3)]
         return [mark.scene], [matters, *matter_turns(scene, rng), *plain]
-    part = crop(mark, _box(mark.thing, rng))
+    part = crop(mark, box_of(mark.thing, rng))
     turns = [
         Turn(f"{question}\n{SHORT_ANSWER}", (mark.colour,), KIND),
         Turn(f"{colour_question(mark.thing.shape)}\n{SHORT_ANSWER}", (mark.thing.colour,), KIND),
@@ -59,7 +59,7 @@ def second_look(scene: Scene, rng: random.Random) -> Shown | None:
     return [mark.scene, part], turns
 
 
-def _box(thing: Thing, rng: random.Random) -> Box:
+def box_of(thing: Thing, rng: random.Random) -> Box:
     """A box about as a grounding head would find it."""
     found = box_around(thing.mask)
     assert found is not None

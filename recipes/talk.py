@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flmm.protocols import GROUNDING_PROMPT
+from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.expressions import article
 from flmm.shapes.world.questions import (
     absent_category,
@@ -37,6 +38,7 @@ DESCRIBE = (
     "What is in the image?",
 )
 WHERE_IS_IT, WHAT_COLOUR = "Where is it?", "What color is it?"
+LEANING = (WHERE_IS_IT, WHAT_COLOUR, *(f"And the {shape}?" for shape in SHAPES))
 
 # What was asked and answered, and the thing that "it" means from now on.
 _Said = tuple[Turn, Thing | None]
