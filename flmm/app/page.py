@@ -57,9 +57,9 @@ in the memory of the machine that runs this page until the tab is closed, and ar
 Answers end after {ANSWER_TOKENS} tokens.
 """
 QUESTIONS = {
-    "Describe the picture": "Please give me a description of the image.",
-    "What is at the top?": "What is at the top of the image?\nAnswer the question using a single word or phrase.",
-    "Is there a blue star?": "Is there a blue star in the image?\nAnswer the question using a single word or phrase.",
+    "Describe the picture": "Describe the image.",
+    "What is at the top?": "What is at the top of the image?",
+    "Is there a blue star?": "Is there a blue star in the image?",
 }
 
 

@@ -21,8 +21,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]
-DESCRIBE = "Please give me a description of the image."
-COLOUR = "What color is the ring?\nAnswer the question using a single word or phrase."  # of the first example
+DESCRIBE = "Describe the image."
+COLOUR, WHERE = "What color is the square?", "Where is it?"  # of the first example: orange, at the bottom right
 WAIT = 60_000  # milliseconds
 
 
@@ -115,9 +115,10 @@ def test_two_turns_a_phrase_and_its_mask_and_nothing_from_elsewhere(visits: Any,
     assert phrase.inner_text().split()[0] in page.inner_text("#stage .caption")
     assert page.locator("#heads figure").count() == 6
 
-    second = visit.ask(COLOUR)  # one that the tiny model, taught single questions, answers in a second turn
+    second = visit.ask(WHERE)
+    assert "orange square" in second.inner_text() and "bottom" in second.inner_text(), "it knows what was said"
     assert page.locator(".question").count() == page.locator(".answer").count() == 2
-    assert second.locator(".phrase").count() == 1
+    assert second.locator(".phrase").count() >= 1
     assert not visit.errors
     assert all(url.startswith((app, "data:", "blob:")) for url in visit.requests)
 
