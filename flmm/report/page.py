@@ -16,7 +16,7 @@ from flmm.report.gallery import KINDS, gallery
 from flmm.report.headline import mains
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
-from flmm.report.previous import Run, previous
+from flmm.report.previous import Run, changes, previous
 from flmm.report.rivals import rivals
 from flmm.report.seeds import Spread, seeds
 from flmm.report.tabulate import Table
@@ -105,6 +105,7 @@ def render(params: Params, records: list[Record], missing: list[Path], results: 
         missing=[str(path) for path in missing]
         + [str(path) for name, path in curve_paths.items() if name not in curves],
         results=results,
+        changes=changes(results.previous) if results.previous else "",
         folder=FOLDER,
         runs=paths.runs().name,
         dot_charts=charts.dot_charts(records, params.backbones),

@@ -76,7 +76,17 @@ def previous(before: Run | None, records: Sequence[Record], backbones: Sequence[
         "intervals as above; ≈ marks a difference whose two intervals overlap: these runs do not tell them apart."
     )
     columns = ("Before", "Now", "Difference")
-    return Table("Beside the previous run", note, ("Backbone", "Result"), columns, tuple(filter(None, groups)))
+    return Table(
+        "Beside the previous run", note, ("Backbone", "Result"), columns, tuple(filter(None, groups))
+    )
+
+
+def changes(table: Table) -> str:
+    """In few words how much differs."""
+    cells = [row.cells[-1] for group in table.groups for row in group]
+    compared = [each for each in cells if each.kind == "value"]
+    apart = sum(not each.mark for each in compared)
+    return f"{apart} of {len(compared)} results differ by more than their intervals"
 
 
 def _place(record: Record) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ _PAGE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
 :root { color-scheme: light dark; }
-body { font: 1rem/1.6 system-ui, "Liberation Sans", Arial, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1.1rem; }
+body { font: 1rem/1.6 system-ui, "Liberation Sans", Arial, sans-serif; max-width: 44rem; margin: 2rem auto;
+  padding: 0 1.1rem; }
 code { overflow-wrap: anywhere; }
 dt { margin-top: 1rem; font-weight: 600; }
 dd { margin: 0; display: flex; flex-wrap: wrap; gap: 0 1.2rem; }
@@ -35,7 +36,8 @@ dd { margin: 0; display: flex; flex-wrap: wrap; gap: 0 1.2rem; }
 <dl>
 {% for name, runs in groups.items() %}
 <dt>{{ name }}</dt>
-<dd>{% for step, run in runs.items() %}<a href="{{ server }}/#/experiments/{{ experiment }}/runs/{{ run }}">{{ step }}</a>
+<dd>{% for step, run in runs.items() %}
+<a href="{{ server }}/#/experiments/{{ experiment }}/runs/{{ run }}">{{ step }}</a>
 {% endfor %}</dd>
 {% endfor %}
 </dl>

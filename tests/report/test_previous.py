@@ -12,7 +12,7 @@ from flmm.errors import InputError
 from flmm.evaluation.records import Record
 from flmm.params import Params
 from flmm.pipeline import paths
-from flmm.report.previous import Run, previous, remember
+from flmm.report.previous import Run, changes, previous, remember
 from tests.report.conftest import made_up_records, write
 
 Tree = Callable[..., Path]
@@ -61,7 +61,8 @@ def test_a_damaged_history_is_named(tmp_path: Path, content: str) -> None:
 
 def test_a_difference_inside_the_intervals_is_marked() -> None:
     before = run(record(50.0), record(50.0, split="testA"), record(50.0, split="testB"))
-    now = [record(54.0), record(45.9, split="testA"), record(49.98, split="testB"), record(9.0, benchmark="png", metric="AR")]
+    now = [record(54.0), record(45.9, split="testA"), record(49.98, split="testB")]
+    now.append(record(9.0, benchmark="png", metric="AR"))
     table = previous(before, now, ["a"])
     assert table is not None
     rows = [
@@ -74,6 +75,7 @@ def test_a_difference_inside_the_intervals_is_marked() -> None:
         ("RefCOCO testB cIoU", "50.0", "50.0", "0.0", "within"),
         ("PNG val AR, all", "–", "9.0", "–", ""),
     ]
+    assert changes(table) == "1 of 3 results differ by more than their intervals"
     assert "2026-01-01, commit cccccccccccc, params dddddddddddd, seed 7" in table.note
     assert previous(before, [record(1.0, backbone="b")], ["b"]) is None
     assert previous(None, now, ["a"]) is None
@@ -88,14 +90,12 @@ def test_the_page_and_its_files_show_both_runs(params: Params, tree: Tree, tmp_p
         if path.name != report.HISTORY:
             path.unlink()  # as Snakemake does before it runs the step again
     records = [each for found in made_up_records("shapes-llava").values() for each in found]
-    moved = {name: 0.5 for name in ("value", "low", "high")}
-    changed = [
-        {**each, **{name: each[name] * factor for name, factor in moved.items()}} for each in records
-    ]
+    changed = [{**each, **{name: each[name] / 2 for name in ("value", "low", "high")}} for each in records]
     write(paths.metrics(params, "shapes-llava"), changed)
     report.build(params, out=out)
     page = (out / "index.html").read_text(encoding="utf-8")
     assert page.count(f"<caption>{TITLE}") == 1
+    assert "previous run: 8 of 8 results differ" in page
     lines = (out / "tables/beside-the-previous-run.csv").read_text(encoding="utf-8").splitlines()
     before, now = (
         next(
