@@ -71,6 +71,7 @@ docs: $(DOCS)  ## the documentation as a site in site/, from docs/ and requireme
 .PHONY: pull
 pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)
 	@test -n "$(REMOTE)" || { echo "say where from: make pull REMOTE=<address or folder>"; exit 2; }
+	@test -f dvc.lock || { echo "this commit names no published results (it has no dvc.lock): check out a release"; exit 2; }
 	dvc remote add --local --force --quiet published "$(REMOTE)"
 	dvc pull --remote published
 	flmm track

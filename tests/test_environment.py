@@ -100,3 +100,20 @@ def test_make_says_one_line_for_each_thing_that_it_installs(tmp_path: Path) -> N
         "requirements.lock", ".", "requirements-demo.lock", "requirements-test.lock",
     ]  # fmt: skip
     assert all("--quiet --quiet --disable-pip-version-check" in line for line in asked)
+
+
+def test_pull_wants_an_address_and_a_commit_that_names_results(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    (tmp_path / "venv").mkdir()
+    for name in ("requirements.lock", "pyproject.toml", "venv/.installed"):
+        (tmp_path / name).touch()
+
+    def pull(*remote: str) -> str:
+        done = subprocess.run(
+            ["make", "pull", "VENV=venv", *remote], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        return done.stdout
+
+    assert pull() == "say where from: make pull REMOTE=<address or folder>\n"
+    assert "no dvc.lock): check out a release" in pull("REMOTE=somewhere")
