@@ -5,6 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -180,6 +185,16 @@ def test_temporary_and_queued_experiments_keep_their_runs_and_what_they_extracte
     project.run("dvc", "checkout")
 
 
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server that does no more than send the files of a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.pipeline
 def test_a_clone_pulls_and_nothing_is_to_be_done(project: Project, tmp_path: Path) -> None:
     project.run("dvc", "remote", "add", "--local", "published", str(tmp_path / "remote"))
@@ -188,7 +203,8 @@ def test_a_clone_pulls_and_nothing_is_to_be_done(project: Project, tmp_path: Pat
     subprocess.run(["git", "clone", "--quiet", project.folder, clone.folder], check=True)
     clone.environment = project.environment | {"PYTHONPATH": str(clone.folder)}
     assert "say where from" in clone.run("make", "pull", code=2)
-    clone.run("make", "pull", f"REMOTE={tmp_path / 'remote'}")
+    with served(tmp_path / "remote") as address:  # where it was published, and where it is read from
+        clone.run("make", "pull", f"REMOTE={address}")
     assert_nothing_waits(clone)
     clone.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/another.db"
     assert planned(clone) == {"track"}
