@@ -8,6 +8,7 @@ CORES ?= all
 TEST_PROCESSES ?= auto
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
+PIP := "$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check
 DEMO := $(VENV)/.demo
 DOCS := $(VENV)/.docs
 TESTS := $(VENV)/.tests
@@ -22,10 +23,10 @@ help:  ## this list
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	"$(PYTHON)" -m venv "$(VENV)"
 	@echo "installing the pinned packages into $(VENV) (about two minutes)"
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps -e .
+	@"$(PYTHON)" -m venv "$(VENV)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps -e .
 	@touch "$@"
 
 .PHONY: install
@@ -38,14 +39,16 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	flmm report --show
 
 $(DEMO): $(INSTALLED) requirements-demo.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-demo.lock
+	@echo "installing what the web demo needs"
+	@$(PIP) --no-deps --require-hashes -r requirements-demo.lock
 	@touch "$@"
 
 .PHONY: install-demo
 install-demo: $(DEMO)  ## what the web demo needs beside it, from requirements-demo.lock
 
 $(TESTS): $(DEMO) requirements-test.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-test.lock
+	@echo "installing what more tests need"
+	@$(PIP) --no-deps --require-hashes -r requirements-test.lock
 	@touch "$@"
 
 .PHONY: install-test
@@ -56,7 +59,8 @@ demo: $(DEMO)  ## the web demo: talk about pictures in the browser
 	flmm app
 
 $(DOCS): $(INSTALLED) requirements-docs.lock
-	"$(VENV)/bin/pip" install --quiet --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-docs.lock
+	@echo "installing what the documentation needs"
+	@$(PIP) --no-deps --require-hashes -r requirements-docs.lock
 	@touch "$@"
 
 .PHONY: docs
@@ -67,6 +71,7 @@ docs: $(DOCS)  ## the documentation as a site in site/, from docs/ and requireme
 .PHONY: pull
 pull: $(INSTALLED)  ## results that somebody published: make pull REMOTE=<address or folder> (docs/workflow.md)
 	@test -n "$(REMOTE)" || { echo "say where from: make pull REMOTE=<address or folder>"; exit 2; }
+	@test -f dvc.lock || { echo "this commit names no published results (it has no dvc.lock): check out a release"; exit 2; }
 	dvc remote add --local --force --quiet published "$(REMOTE)"
 	dvc pull --remote published
 	flmm track

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit by its 40 hexadecimal digits, and whether tracked files differ from it."""
+    """A commit by its 40 hexadecimal digits, and whether tracked files differ from it, but for what a run writes."""
 
     digits: str
     modified: bool
@@ -18,7 +18,9 @@ def checked_out(project: Path = Path()) -> Commit | None:
     digits = _git(project, "rev-parse", "--verify", "HEAD")
     if not digits:
         return None
-    return Commit(digits, bool(_git(project, "status", "--porcelain", "--untracked-files=no")))
+    # A release holds dvc.lock. Whoever runs it writes the versions of their own results there: these are no other code.
+    tracked = ("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)dvc.lock")
+    return Commit(digits, bool(_git(project, *tracked)))
 
 
 def _git(project: Path, *arguments: str) -> str:

@@ -1,6 +1,8 @@
-"""The pinned environment: locks, pyproject.toml and environment.yml say the same."""
+"""The pinned environment: locks, pyproject.toml and environment.yml say the same, and `make` installs it quietly."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -68,3 +70,50 @@ def test_conda_makes_the_same_environment() -> None:
     python = next(each.partition("=")[2] for each in plain if each.startswith("python="))
     assert Requirement(f"python{PROJECT_TABLE['requires-python']}").specifier.contains(f"{python}.15")
     assert {"git", "make", "pip"} <= set(plain)
+
+
+# Stands for a Python that makes environments whose pip notes what it is asked for, and says nothing itself.
+PYTHON = """#!/bin/sh
+[ "$2" = venv ] || exit 0
+mkdir -p "$3/bin"
+printf '#!/bin/sh\\necho "$@" >> pip.log\\n' > "$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+
+
+def test_make_says_one_line_for_each_thing_that_it_installs(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", *LOCKS):
+        shutil.copy(PROJECT / name, tmp_path)
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    command = ["make", "install-test", f"PYTHON={python}", "VENV=venv"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "installing the pinned packages into venv (about two minutes)",
+        "installing what the web demo needs",
+        "installing what more tests need",
+    ]
+    assert done.stderr == ""
+    asked = (tmp_path / "pip.log").read_text().splitlines()
+    assert [line.split()[-1] for line in asked] == [
+        "requirements.lock", ".", "requirements-demo.lock", "requirements-test.lock",
+    ]  # fmt: skip
+    assert all("--quiet --quiet --disable-pip-version-check" in line for line in asked)
+
+
+def test_pull_wants_an_address_and_a_commit_that_names_results(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "Makefile", tmp_path)
+    (tmp_path / "venv").mkdir()
+    for name in ("requirements.lock", "pyproject.toml", "venv/.installed"):
+        (tmp_path / name).touch()
+
+    def pull(*remote: str) -> str:
+        done = subprocess.run(
+            ["make", "pull", "VENV=venv", *remote], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        return done.stdout
+
+    assert pull() == "say where from: make pull REMOTE=<address or folder>\n"
+    assert "no dvc.lock): check out a release" in pull("REMOTE=somewhere")

@@ -18,10 +18,12 @@ NO_CONTENT = frozenset(
         "backbones.dialogue",
     )
 )  # fmt: skip
+# Modules that every backbone brings along and few steps use: they belong to those that begin in them (`content`).
+ENTRIES_ONLY = frozenset({f"{PACKAGE}.backbones.questions"})
 
 
 def modules(entries: Iterable[str], hashes: Hashes) -> dict[str, str]:
-    """Every module of the package that ``entries`` import, directly or not, with the hash of its code."""
+    """Every module of the package that ``entries`` are or import, directly or not, with the hash of its code."""
     waiting, found = list(entries), dict[str, str]()
     while waiting:
         name = waiting.pop()
@@ -29,7 +31,11 @@ def modules(entries: Iterable[str], hashes: Hashes) -> dict[str, str]:
         if name in found or path is None or _has_no_content(name):
             continue
         found[name], imports = hashes.code(path)
-        waiting += [imported for imported in imports if imported.startswith(f"{PACKAGE}.")]
+        waiting += [
+            imported
+            for imported in imports
+            if imported.startswith(f"{PACKAGE}.") and imported not in ENTRIES_ONLY
+        ]
     return found
 
 

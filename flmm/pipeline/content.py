@@ -16,6 +16,7 @@ from flmm.pipeline.hashes import Hashes
 from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
 
+ASKING = "flmm.backbones.questions"  # where questions about one picture are asked together
 # The modules in which a step's work begins; families, readers and benchmarks come to them by the params.
 ENTRIES: dict[str, tuple[str, ...]] = {
     "generate": ("flmm.shapes.mirror",),
@@ -32,7 +33,7 @@ ENTRIES: dict[str, tuple[str, ...]] = {
     "count": ("flmm.evaluation.count",),
     "overlays": ("flmm.evaluation.overlays",),
     "repeat": ("flmm.repeat",),
-    "rival": ("flmm.rivals.run",),
+    "rival": ("flmm.rivals.run", ASKING),
     "report": ("flmm.report",),
     "track": ("flmm.tracking.track",),
 }
@@ -49,6 +50,8 @@ def entries(graph: Graph, step: Step) -> list[str]:
     found = list(ENTRIES[step.name])
     if step.name == "evaluate" and benchmark(step.item).words == "described":
         found = [DESCRIBING]
+    if step.name == "evaluate" and benchmark(step.item).words == "asked":
+        found.append(ASKING)
     if step.name == "prepare":
         found.append(datasets.module_name(graph.params.active.datasets[graph.place(step.item)[0]].reader))
     online = step.name == "train" and graph.params.train.online

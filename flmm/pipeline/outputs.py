@@ -106,7 +106,7 @@ def _others(graph: Graph, step: Step) -> list[Path]:
                 for name in ("metrics.json", "headline.json", "headline.csv", "curves.csv", "index.html")
             ]
         case "track":
-            return [folder / "tracking.json"]
+            return [folder / "tracking.json", paths.runs()]
     return []
 
 

@@ -120,3 +120,8 @@ def rival(params: Params, name: str) -> Path:
 def reports() -> Path:
     """Folder of the report."""
     return Path("reports")
+
+
+def runs() -> Path:
+    """The page of links to the runs that MLflow was told."""
+    return reports() / "runs.html"

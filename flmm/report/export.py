@@ -12,7 +12,7 @@ FOLDER = "tables"
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "“": "``", "”": "''", "’": "'", "≥": r"$\geq$",
-    "\u202f": r"\,", "★": r"$\star$", "≈": r"$\approx$",
+    "\u202f": r"\,", "★": r"$\star$", "≈": r"$\approx$", "−": "$-$", "±": r"$\pm$",
 }  # fmt: skip
 
 
@@ -70,9 +70,9 @@ def as_latex(table: Table) -> str:
 
 
 def _tex_cell(cell: Cell) -> str:
-    text = rf"\textbf{{{_tex(cell.text)}}}" if cell.mark == "best" else _tex(cell.text)
+    text = rf"\textbf{{{_tex(cell.shown)}}}" if cell.mark == "best" else _tex(cell.shown)
     near = r"$\approx$" if cell.mark == "within" else ""
-    return rf"{near}{text} {{\scriptsize {cell.low}--{cell.high}}}" if cell.low else f"{near}{text}"
+    return rf"{near}{text} {{\scriptsize {_tex(cell.interval)}}}" if cell.low else f"{near}{text}"
 
 
 def _line(cells: list[str]) -> str:

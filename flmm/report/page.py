@@ -13,8 +13,10 @@ from flmm.pipeline import paths
 from flmm.report import charts, facts, labels, published, tabulate
 from flmm.report.export import FOLDER
 from flmm.report.gallery import KINDS, conversations, gallery
+from flmm.report.headline import mains
 from flmm.report.keywords import Words, keywords
 from flmm.report.overview import overview
+from flmm.report.previous import Run, changes, previous
 from flmm.report.rivals import rivals
 from flmm.report.seeds import Spread, seeds
 from flmm.report.tabulate import Table
@@ -28,6 +30,7 @@ class Tables:
     """The tables of results, in the page's order."""
 
     overview: Table | None
+    previous: Table | None
     masks: list[Table]
     answers: Table | None
     ways: list[Table]
@@ -42,6 +45,7 @@ class Tables:
         words = self.words.table if self.words else None
         found = (
             self.overview,
+            self.previous,
             *self.masks,
             self.answers,
             *self.ways,
@@ -58,14 +62,19 @@ def tables(
     records: list[Record],
     fine_tuned: dict[str, list[Record]],
     heads: dict[str, list[Spread]],
+    before: Run | None,
 ) -> Tables:
-    """The tables of results of the params' backbones, of the ``fine_tuned`` LMMs by name, of several ``heads``."""
+    """The tables of results of the params' backbones, of the ``fine_tuned`` LMMs by name, of several ``heads``.
+
+    ``before``: the previous run, where there was one.
+    """
     masks = [
         tabulate.comparison(records, name, params.backbones, params.suite)
         for name in labels.protocols(records)
     ]
     return Tables(
         overview(records, params.backbones),
+        previous(before, mains(records), params.backbones),
         [table for table in masks if table is not None],
         tabulate.answers(records, params.backbones),
         way_tables(params, records),
@@ -96,7 +105,9 @@ def render(params: Params, records: list[Record], missing: list[Path], results: 
         missing=[str(path) for path in missing]
         + [str(path) for name, path in curve_paths.items() if name not in curves],
         results=results,
+        changes=changes(results.previous) if results.previous else "",
         folder=FOLDER,
+        runs=paths.runs().name,
         dot_charts=charts.dot_charts(records, params.backbones),
         headlines=labels.headlines(records),
         left_out=facts.left_out(params),

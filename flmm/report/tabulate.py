@@ -22,7 +22,7 @@ _CONTROLS = (names.UNTRAINED, names.refined(names.UNTRAINED))
 
 @dataclass(frozen=True)
 class Cell:
-    """One printed value; ``kind`` is a CSS class: ``value``, ``missing`` or ``published``.
+    """One value as programs read it; ``kind`` is a CSS class: ``value``, ``missing`` or ``published``.
 
     ``low`` and ``high``: its interval as printed, ``count``: of how many it is; all empty where it has none. ``mark``:
     ``best`` of its column, ``within`` the best one's interval, or nothing.
@@ -34,6 +34,22 @@ class Cell:
     high: str = ""
     count: str = ""
     mark: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The text for people: a negative number has a real minus."""
+        return _minus(self.text)
+
+    @property
+    def interval(self) -> str:
+        """Both bounds for people, ``78.0–82.0``; with a word between them where a minus would meet the dash."""
+        joint = " to " if "-" in (self.low[:1], self.high[:1]) else "–"
+        return f"{_minus(self.low)}{joint}{_minus(self.high)}"
+
+
+def _minus(text: str) -> str:
+    """A leading hyphen before a digit as a minus."""
+    return re.sub(r"^-(?=\d)", "−", text)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from flmm.params import Params
 from flmm.tracking import contents, descriptions
 from flmm.tracking.contents import Content, Data
 from flmm.tracking.durations import SYSTEM
+from flmm.tracking.links import write_links
 from flmm.tracking.models import register
 from flmm.tracking.names import Point
 from flmm.tracking.results import RUNS, SHARED, Results
@@ -26,7 +27,7 @@ EARLIER = " (earlier)"  # at the end of a run's name: it is of other parameters 
 
 
 def track(params: Params, *, reports: Path) -> None:
-    """Write the runs, and ``tracking.json`` with their ids.
+    """Write the runs, ``tracking.json`` with their ids, and ``runs.html`` with links to them.
 
     One parent run per backbone with one child per step, one run per step that all backbones share, one per rival.
 
@@ -64,6 +65,8 @@ def track(params: Params, *, reports: Path) -> None:
         "shared": shared,
         "rivals": rivals,
     }
+    groups = {**runs, "All backbones": shared, "Fine-tuned": rivals}
+    write_links(tracking_uri(), store.experiment, groups, reports)
     write_json(reports / "tracking.json", record)
 
 

@@ -85,6 +85,24 @@ def test_latex_is_escaped_and_marks_the_best() -> None:
     assert text.count(r"\begin{") == text.count(r"\end{") == 2 and text.isascii()
 
 
+def test_an_interval_below_zero_reads_as_one(params: Params, tree: Any, tmp_path: Path) -> None:
+    below, across = Cell("-18.0", low="-32.0", high="-4.0"), Cell("-1.0", low="-3.0", high="1.0")
+    assert (below.shown, below.interval, across.interval) == ("−18.0", "−32.0 to −4.0", "−3.0 to 1.0")
+    assert Cell("5", low="0.5", high="9.5").interval == "0.5–9.5" and Cell("–", "missing").shown == "–"
+    gains = Table("Gains", "", ("Way",), ("gain",), ((Row(("v1",), (below,)), Row(("v2",), (across,))),))
+    rows = list(csv.reader(io.StringIO(as_csv(gains))))
+    assert [list(map(float, row[1:])) for row in rows[1:]] == [[-18.0, -32.0, -4.0], [-1.0, -3.0, 1.0]]
+    text = as_latex(gains)
+    assert r"v1 & $-$18.0 {\scriptsize $-$32.0 to $-$4.0} \\" in text and text.isascii()
+    tree()
+    gain = {"benchmark": "viscot", "split": "shapes", "protocol": "named-object", "metric": "exact_gain"}
+    lost = record("shapes-llava", -18.0, doubt=14.0, **gain)
+    write(paths.metrics(params, "shapes-llava"), [lost.model_dump()])
+    report.build(params, out=tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert ">−18.0<small" in page and ">−32.0 to −4.0</small>" in page and "-32.0" not in page
+
+
 def test_tables_of_an_earlier_page_go(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_text("x")
     write_tables([table()], tmp_path)

@@ -39,7 +39,7 @@ def test_ways_have_tables_of_their_own_and_are_in_no_other(
     params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = tables(params, RECORDS, {}, {})
+    found = tables(params, RECORDS, {}, {}, None)
     assert [table.title for table in found.ways] == ["Visual-CoT: a second look", "POPE: a second look"]
     viscot = found.ways[0]
     rows = {row.headings[2]: [cell.text for cell in row.cells] for group in viscot.groups for row in group}

@@ -152,6 +152,8 @@ EDITS = [
     Edit("code of a reader", line("flmm/data/pope.py", CODE), FROM_QUESTIONS, {"prepare": 3, "evaluate": 1}),
     Edit("code of the family", line("flmm/backbones/llava.py", CODE), {"rival", *FROM_MODEL}, {"extract": 6}),
     Edit("code of the tap", line("flmm/backbones/tap.py", CODE), {"rival", *FROM_MODEL}, {"extract": 6}),
+    Edit("code that asks several questions together", line("flmm/backbones/questions.py", CODE),
+         {"evaluate", "rival", *TELL}, {"evaluate": 1}),
     Edit("code of the trainer", line("flmm/training/trainer.py", CODE), FROM_TRAIN, {}),
     Edit("code of repeated trainings", line("flmm/repeat.py", CODE), NOTHING, {}),
     Edit("code of the keyword selector", line("flmm/keywords.py", CODE), FROM_KEYWORDS, {}),

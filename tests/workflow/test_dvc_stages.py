@@ -89,6 +89,11 @@ def test_a_step_has_its_own_family_and_reader_and_no_others() -> None:
     )
     assert "flmm.keywords" in described and "flmm.keywords" not in spoken
     assert Step("keywords", "shapes-llava") in found.reads(Step("evaluate", "shapes-llava", "gcg"))
+    asking = "flmm.backbones.questions"
+    hashes = Hashes()
+    steps = {step for step in found.results if asking in modules(content.entries(found, step), hashes)}
+    asked = {Step("evaluate", name, item) for name in found.params.backbones for item in ("pope", "mmbench")}
+    assert steps == {*asked, *found.rivals}
     prepare = modules(content.entries(found, Step("prepare", item="pope-random")), Hashes())
     assert "flmm.data.pope" in prepare
     assert "flmm.data.png" not in prepare

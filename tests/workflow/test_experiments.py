@@ -1,9 +1,15 @@
 """``dvc exp run -S``, ``--temp``, ``--queue``, going back and ``make pull``, with steps that do no work (``fake``)."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -114,6 +120,12 @@ def lr(value: float) -> str:
     return f"suites.shapes.train.lr={value}"
 
 
+def history(project: Project) -> list[float]:
+    """The learning rates of the runs of which the report has headlines."""
+    found: list[float] = json.loads((project.folder / "reports/history.json").read_text())
+    return found
+
+
 def planned(project: Project) -> set[str]:
     """The rules that Snakemake would run."""
     plan = project.run("snakemake", "--dry-run", "--quiet", "host")
@@ -136,7 +148,9 @@ def assert_nothing_waits(project: Project) -> None:
 
 @pytest.mark.pipeline
 def test_an_experiment_is_applied_and_going_back_leaves_only_mlflow_to_be_told(project: Project) -> None:
+    before = history(project)
     project.run("dvc", "exp", "run", "--set-param", lr(0.02), "--set-param", "report.title=Other")
+    assert history(project) == [*before, 0.02]  # neither tool deleted it, and the page had both
     assert load_params(project.folder / "params.yaml").train.lr == 0.02
     assert_nothing_waits(project)
     assert re.search(
@@ -148,6 +162,7 @@ def test_an_experiment_is_applied_and_going_back_leaves_only_mlflow_to_be_told(p
     assert changed == {"params.yaml", "dvc.lock"}
     project.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     project.run("dvc", "checkout")
+    assert history(project) == before
     assert_only_track_waits(project)
 
 
@@ -164,9 +179,20 @@ def test_temporary_and_queued_experiments_keep_their_runs_and_what_they_extracte
     assert not list(project.folder.glob(".dvc/tmp/exps/*/params.yaml"))
     project.run("dvc", "exp", "apply", "one")
     assert load_params(project.folder / "params.yaml").train.lr == 0.03
+    assert history(project)[-1] == 0.03 and len(history(project)) == 2  # the run from which it began, and it
     assert_only_track_waits(project)
     project.run("git", "checkout", "--quiet", "params.yaml", "dvc.lock")
     project.run("dvc", "checkout")
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server that does no more than send the files of a folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.mark.pipeline
@@ -177,7 +203,8 @@ def test_a_clone_pulls_and_nothing_is_to_be_done(project: Project, tmp_path: Pat
     subprocess.run(["git", "clone", "--quiet", project.folder, clone.folder], check=True)
     clone.environment = project.environment | {"PYTHONPATH": str(clone.folder)}
     assert "say where from" in clone.run("make", "pull", code=2)
-    clone.run("make", "pull", f"REMOTE={tmp_path / 'remote'}")
+    with served(tmp_path / "remote") as address:  # where it was published, and where it is read from
+        clone.run("make", "pull", f"REMOTE={address}")
     assert_nothing_waits(clone)
     clone.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path}/another.db"
     assert planned(clone) == {"track"}

@@ -19,25 +19,6 @@ rule pilot:
         "flmm pilot --backbone {wildcards.backbone:q} > {log} 2>&1"
 
 
-rule extract_share:
-    input:
-        reads("extract"),
-    # Empty: it says that the shards are there, in the folder of the part.
-    output:
-        "cache/shares/{suite}/{backbone}/{part}/{share}",
-    log:
-        "logs/{suite}/{backbone}/extract/{part}-{share}.log",
-    wildcard_constraints:
-        share=r"\d+",
-    retries: 1
-    threads: THREADS
-    resources:
-        gpu=GPU,
-    shell:
-        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} --share {wildcards.share} > {log} 2>&1"
-        " && touch {output:q}"
-
-
 rule extract:
     input:
         reads("extract"),
@@ -53,5 +34,23 @@ rule extract:
     threads: THREADS
     resources:
         gpu=GPU,
+    params:
+        share="",
     shell:
-        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} > {log} 2>&1"
+        "flmm extract --backbone {wildcards.backbone:q} --part {wildcards.part:q} {params.share} > {log} 2>&1"
+
+
+use rule extract as extract_share with:
+    input:
+        reads("extract"),
+    # Empty: it says that the shards are there, in the folder of the part.
+    output:
+        touch("cache/shares/{suite}/{backbone}/{part}/{share}"),
+    log:
+        "logs/{suite}/{backbone}/extract/{part}-{share}.log",
+    benchmark:
+        "logs/{suite}/{backbone}/extract/{part}-{share}.tsv"
+    wildcard_constraints:
+        share=r"\d+",
+    params:
+        share="--share {share}",

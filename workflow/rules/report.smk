@@ -30,6 +30,7 @@ rule track:
     output:
         "reports/tracking.key.json",
         "reports/tracking.json",
+        "reports/runs.html",
     log:
         "logs/track.log",
     benchmark:
