@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from recipes.corpus import IGNORE, Batch
+from recipes.corpus import Batch
 from recipes.language import CELLS
 from recipes.lmm import Family, Features, normalise
+from recipes.packing import IGNORE
 
 
 def language_loss(

@@ -9,11 +9,12 @@ import torch
 
 from flmm.shapes.world.questions import multiple_choice
 from flmm.shapes.world.scenes import Scene
-from recipes.corpus import IGNORE, Batch, Corpus, collate
+from recipes.corpus import Batch, Corpus, collate
 from recipes.families import FAMILIES
 from recipes.forward import packed_hidden, picture_features
 from recipes.language import CELLS, Turn, existence_turn
 from recipes.lmm import Family
+from recipes.packing import IGNORE
 from recipes.pointing import drawn_expressions, pointing_turn
 
 

@@ -21,11 +21,12 @@ import torch
 
 from flmm.errors import InputError
 from recipes.attention import use_float32_attention
-from recipes.corpus import WEIGHTS, Corpus, Pictures, collate
+from recipes.corpus import Corpus, Pictures, collate
 from recipes.families import BASE, FAMILIES
 from recipes.forward import language_loss
 from recipes.lmm import load_weights, normalise, save_model, take_over
 from recipes.measure import HeldOut, measure
+from recipes.packing import WEIGHTS
 from recipes.readouts import PatchHeads, WordHeads
 from recipes.recipe import ANSWERING, LOCATION, POINTING, STAGES, TALKING, VISION, Recipe, Schedule, Stage
 

@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.scenes import COLOURS, TEXTURES
-from recipes.corpus import Encoder
 from recipes.language import CELLS
+from recipes.packing import Encoder
 
 _FOREGROUND_WEIGHT = 6.0
 _LABELS: tuple[tuple[str, ...], ...] = (tuple(COLOURS), tuple(SHAPES), tuple(TEXTURES))

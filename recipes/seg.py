@@ -32,11 +32,12 @@ from flmm.rivals.seg import FILE, SEG, SegDecoder, question, reply
 from flmm.shapes.world.expressions import sample_expressions
 from flmm.shapes.world.scenes import make_scene, scene_seed
 from recipes.attention import use_float32_attention
-from recipes.corpus import IGNORE, Batch, Encoder, Packed, collate
+from recipes.corpus import Batch, collate
 from recipes.families import FAMILIES
 from recipes.forward import packed_hidden, picture_features
 from recipes.language import Turn
 from recipes.lmm import save_model
+from recipes.packing import IGNORE, Encoder, Packed
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
 ]
 DESCRIBE = "Describe the image."
-COLOUR, WHERE = "What color is the square?", "Where is it?"  # of the first example: orange, at the bottom right
+COLOUR, WHERE = (
+    "What color is the square?",
+    "Where is it?",
+)  # of the first example: orange, at the bottom right
 WAIT = 60_000  # milliseconds
 
 
@@ -116,7 +119,9 @@ def test_two_turns_a_phrase_and_its_mask_and_nothing_from_elsewhere(visits: Any,
     assert page.locator("#heads figure").count() == 6
 
     second = visit.ask(WHERE)
-    assert "orange square" in second.inner_text() and "bottom" in second.inner_text(), "it knows what was said"
+    assert "orange square" in second.inner_text() and "bottom" in second.inner_text(), (
+        "it knows what was said"
+    )
     assert page.locator(".question").count() == page.locator(".answer").count() == 2
     assert second.locator(".phrase").count() >= 1
     assert not visit.errors

@@ -15,13 +15,14 @@ from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.narratives import PLURALS
 from flmm.shapes.world.scenes import COLOURS, Scene, make_scene, scene_seed
 from recipes.answers import answer_turns
-from recipes.corpus import IGNORE, WEIGHTS, Encoder, collate
+from recipes.corpus import collate
 from recipes.families import FAMILIES
 from recipes.forward import language_loss, packed_hidden
 from recipes.labels import cell_shares
 from recipes.language import CELLS, Turn
 from recipes.lmm import Family
 from recipes.measure import point
+from recipes.packing import IGNORE, WEIGHTS, Encoder
 from recipes.pointing import drawn_expressions, pointing_turn, story_turn
 
 FAMILY = FAMILIES["llava_base"]

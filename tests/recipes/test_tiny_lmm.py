@@ -15,11 +15,12 @@ from flmm.backbones.lmm import TransformersBackbone
 from flmm.params import BackboneEntry
 from flmm.shapes.world.drawing import SHAPES
 from flmm.shapes.world.scenes import COLOURS, TEXTURES, Scene, make_scene, scene_seed
-from recipes.corpus import IGNORE, Corpus, Encoder, collate
+from recipes.corpus import Corpus, collate
 from recipes.families import FAMILIES
 from recipes.forward import language_loss, packed_hidden, picture_features
 from recipes.language import Turn, corpus_turns
 from recipes.lmm import Family, normalise, padded_square, save_model, take_over
+from recipes.packing import IGNORE, Encoder
 from recipes.tokenizer import train_tokenizer
 
 FAMILY = FAMILIES["llava_base"]
