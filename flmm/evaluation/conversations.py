@@ -52,13 +52,13 @@ def write_conversations(
     elif (tables / LOOKS).exists():
         told = list(_chains(chosen, tables))
     told.sort(key=lambda each: (each[1], each[0]["dataset"], each[0]["split"], each[0]["sample"]))
-    entries = []
+    entries: list[Row] = []
     for number, place in enumerate(_spread(len(told), count)):
         row, score, draw = told[place]
         name = f"conversation-{number:02d}.png"
         with atomic_path(out / name) as temporary:
             draw(opened(row.pop("archive"), row.pop("image"))).save(temporary, format="PNG")
-        entries.append({"file": name, "rank": place + 1, "of": len(told), "score": score} | row)
+        entries.append({"file": name, "rank": place + 1, "of": len(told), "score": score, **row})
     for stale in set(out.glob("conversation-*.png")) - {out / entry["file"] for entry in entries}:
         stale.unlink()
     write_json(out / LIST, entries)
