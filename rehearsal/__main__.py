@@ -15,6 +15,7 @@ from rich.table import Table
 
 from flmm.errors import InputError
 from rehearsal.findings import durations, findings
+from rehearsal.preloaded import preloaded
 from rehearsal.project import REPOSITORY, SUITE, make_project
 
 # Neither the user's MLflow nor a profile of theirs takes part.
@@ -32,11 +33,9 @@ def rehearse(
     began, work = time.monotonic(), work.resolve()
     params = make_project(work, None if families == "all" else families.split(","))
     print(f"{work}: {len(params.backbones)} backbones, {len(params.sources)} sources", flush=True)
-    said = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--cores", cores, "--quiet", "rules"],
-        cwd=work,
-        env=_environment(),
-    )
+    with preloaded(_environment()) as environment:
+        command = [sys.executable, "-m", "snakemake", "--cores", cores, "--logger", "lines"]
+        said = subprocess.run(command, cwd=work, env=environment)
     if said.returncode:
         raise InputError(f"{work}: the pipeline stopped; what it said is above and in {work / 'logs'}")
     table = Table("step", "jobs", "seconds", "longest job")
@@ -51,7 +50,9 @@ def rehearse(
 
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), kept.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(
+        filter(None, [str(REPOSITORY), str(REPOSITORY / "workflow" / "progress"), kept.get("PYTHONPATH", "")])
+    )
     return kept | {
         "PYTHONPATH": path,
         "HF_HUB_OFFLINE": "1",
