@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from flmm.errors import InputError
-from rehearsal.findings import durations, findings
+from rehearsal.findings import findings
 from rehearsal.preloaded import preloaded
-from rehearsal.project import REPOSITORY, SUITE, make_project
+from rehearsal.project import REPOSITORY, make_project
 
 # Neither the user's MLflow nor a profile of theirs takes part.
 _FOREIGN = ("MLFLOW", "DVC", "SNAKEMAKE")
@@ -38,10 +36,6 @@ def rehearse(
         said = subprocess.run(command, cwd=work, env=environment)
     if said.returncode:
         raise InputError(f"{work}: the pipeline stopped; what it said is above and in {work / 'logs'}")
-    table = Table("step", "jobs", "seconds", "longest job")
-    for one in durations(work, SUITE):
-        table.add_row(one.step, str(one.jobs), f"{one.seconds:.0f}", f"{one.longest:.1f}")
-    Console().print(table)
     print(f"{time.monotonic() - began:.0f} s; the page: {work / 'reports' / 'index.html'}")
     if missing := findings(work, params):
         raise InputError("; ".join(missing))

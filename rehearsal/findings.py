@@ -1,10 +1,7 @@
-"""What a rehearsal has to have left behind, and how long each step took."""
+"""What a rehearsal has to have left behind."""
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -15,16 +12,6 @@ from flmm.pipeline.steps import Graph
 
 # Steps without a run of their own in MLflow: they are told with others, or are about MLflow themselves.
 _UNTOLD = {"download", "digest", "select", "count", "overlays", "report", "track"}
-
-
-@dataclass(frozen=True)
-class Duration:
-    """How many jobs of a step ran, and their seconds together and at most."""
-
-    step: str
-    jobs: int
-    seconds: float
-    longest: float
 
 
 def findings(work: Path, params: Params) -> list[str]:
@@ -55,24 +42,3 @@ def _told(work: Path) -> set[tuple[str, str]]:
         max_results=5000,
     )
     return {(run.data.tags.get("step", ""), run.data.tags.get("backbone", "")) for run in runs}
-
-
-def durations(work: Path, suite: str) -> list[Duration]:
-    """The steps in the order of their seconds, as Snakemake measured their jobs."""
-    seconds: dict[str, list[float]] = defaultdict(list)
-    logs = work / "logs"
-    for file in logs.rglob("*.tsv"):
-        with file.open(encoding="utf-8") as lines:
-            taken = float(next(csv.DictReader(lines, delimiter="\t"))["s"])
-        seconds[_step(file.relative_to(logs), suite)].append(taken)
-    found = [Duration(step, len(each), sum(each), max(each)) for step, each in seconds.items()]
-    return sorted(found, key=lambda one: -one.seconds)
-
-
-def _step(log: Path, suite: str) -> str:
-    """``<suite>/<step>/<item>``, ``<suite>/<backbone>/<step>[/<item>]`` or ``<step>``: the rules' logs."""
-    parts = [*log.parent.parts, log.stem]
-    if parts[0] != suite:
-        return parts[0]
-    shared = ("download", "digest", "prepare", "embed", "rival")
-    return parts[1] if parts[1] in shared else parts[2]

@@ -101,7 +101,8 @@ class Population:
 
     def refcoco(self, split: str) -> tuple[LargePhotograph, ...]:
         """Those of a split of RefCOCO, RefCOCO+ or RefCOCOg."""
-        return self.train if split == "train" else (self.evaluation[0 if split == "val" else 1],)
+        place = {"val": 0, "testA": 1, "testB": 2, "test": 2}
+        return self.train if split == "train" else (self.evaluation[place[split]],)
 
     def png(self, split: str) -> tuple[LargePhotograph, ...]:
         """Those of a split of PNG."""
@@ -110,5 +111,5 @@ class Population:
 
 def populate(seed: int) -> Population:
     """As few photographs as every split can do with: SAM sees each of them."""
-    train, first, second, val = islice(photographs("coco", seed), 4)
-    return Population((train,), (first, second), (replace(val, grey=True),))
+    train, *evaluation, val = islice(photographs("coco", seed), 5)
+    return Population((train,), tuple(evaluation), (replace(val, grey=True),))

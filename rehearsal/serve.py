@@ -35,37 +35,42 @@ def serve(place: str) -> None:
         if not os.fork():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listening.close()
-            _run(client)
+            sys.exit(_run(client))
         client.close()
 
 
-def _run(client: socket.socket) -> None:
-    """Do one command as a process of its own does it, and tell the client its exit code; never returns."""
-    code = 1
+def _run(client: socket.socket) -> int:
+    """Do one command as a process of its own does it, and tell its exit code.
+
+    The client reads until the connection is closed: that is when this process has ended.
+    """
+    text, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 2)
+    while not text.endswith(b"\n"):
+        text += client.recv(1 << 20)
+    for descriptor, number in zip(descriptors, (1, 2), strict=True):
+        os.dup2(descriptor, number)
+    asked = json.loads(text)
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.argv = ["flmm", *asked["arguments"]]
+    code = _code()
+    os.write(client.detach(), str(code).encode())
+    return code
+
+
+def _code() -> int:
+    """What `flmm` ends with."""
     try:
-        text, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 2)
-        while not text.endswith(b"\n"):
-            text += client.recv(1 << 20)
-        for descriptor, number in zip(descriptors, (1, 2), strict=True):
-            os.dup2(descriptor, number)
-        asked = json.loads(text)
-        os.chdir(asked["folder"])
-        os.environ.clear()
-        os.environ.update(asked["environment"])
-        sys.argv = ["flmm", *asked["arguments"]]
         from flmm.cli import main
 
         main()
-        code = 0
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except Exception:
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        client.sendall(str(code).encode())
-        os._exit(code)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
