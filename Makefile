@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 VENV ?= .venv
 CORES ?= all
+FAMILIES ?= all
 TEST_PROCESSES ?= auto
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 INSTALLED := $(VENV)/.installed
@@ -37,6 +38,10 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 	PYTHONPATH="workflow/progress$${PYTHONPATH:+:$$PYTHONPATH}" snakemake --cores $(CORES) --logger lines
 	flmm record
 	flmm report --show
+
+.PHONY: rehearse
+rehearse: $(INSTALLED)  ## the paper's suite in small, before the real thing (make rehearse FAMILIES=llava,gemma3 for some)
+	python -m rehearsal --work rehearsed --families $(FAMILIES) --cores $(CORES)
 
 $(DEMO): $(INSTALLED) requirements-demo.lock
 	@echo "installing what the web demo needs"
@@ -90,5 +95,5 @@ check: $(INSTALLED)  ## linters and types
 	.ci/snakemake-lint
 
 .PHONY: clean
-clean:  ## remove what the pipeline and `make docs` wrote; keeps the environment, the DVC cache and the MLflow store
-	rm -rf .snakemake cache data logs results reports site
+clean:  ## remove what the pipeline, `make rehearse` and `make docs` wrote; keeps the environment, the DVC cache and the MLflow store
+	rm -rf .snakemake cache data logs rehearsed results reports site
