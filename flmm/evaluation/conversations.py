@@ -1,8 +1,8 @@
 """Pictures of whole conversations, drawn by ``overlays``: what was asked, said and seen, from the tables of `evaluate`.
 
 A description (GCG) is one exchange: the picture with the mask of every phrase, each phrase in the colour of its mask. A
-chain of thought (Visual-CoT) is two: what the LMM named and its mask, then the part that it looked at again and its
-answer. They are chosen by score, evenly from the worst to the best.
+chain of thought (Visual-CoT) is two: what the LMM named and the box around its mask, then the part that it looked at
+again and its answer. They are chosen by score, evenly from the worst to the best.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -123,7 +123,7 @@ def _chain(row: Row, look: Row) -> Callable[[Image.Image], Image.Image]:
         found = painted(image, [mask])
         box = tuple(row["crop"])
         ImageDraw.Draw(found).rectangle((box[0], box[1], box[2] - 1, box[3] - 1), outline=_MARK)
-        panels = [(image, "image"), (found, "what it named")]
+        panels = [(image, "image"), (found, "the box around what it named")]
         if row["pictures"] > 1:
             panels.append((enlarged(image, box), "looked at again"))
         phrase = row["phrase"]
