@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -22,24 +24,9 @@ def train_tokenizer(scenes: int = 3000, **named: str) -> PreTrainedTokenizerFast
     tokens become attributes of the tokenizer, as some processors want (`image_token="<image>"`). The grid's cells are
     the vocabulary's last tokens.
     """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=_MAX_VOCABULARY,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    # Rare words (a colour, a plural) count as much as common ones: every one must become a single token.
-    words = [*COLOURS, *SHAPES, *PLURALS.values(), *TEXTURES, *CATEGORIES, "Yes", "No", "USER:", "ASSISTANT:"]
-    words += ["two three four five", "A B C D", "a an the", "large small"]
-    tokenizer.train_from_iterator([*corpus_text(scenes), *(words * 50)], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
-    )
+    learnt = Tokenizer.from_str(_learnt(scenes))
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=learnt,
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
@@ -56,3 +43,25 @@ def train_tokenizer(scenes: int = 3000, **named: str) -> PreTrainedTokenizerFast
         }
     )
     return fast
+
+
+@cache
+def _learnt(scenes: int) -> str:
+    """The tokenizer that is learnt from some scenes, as JSON; learning takes tens of seconds, so it is done once."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=_MAX_VOCABULARY,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    # Rare words (a colour, a plural) count as much as common ones: every one must become a single token.
+    words = [*COLOURS, *SHAPES, *PLURALS.values(), *TEXTURES, *CATEGORIES, "Yes", "No", "USER:", "ASSISTANT:"]
+    words += ["two three four five", "A B C D", "a an the", "large small"]
+    tokenizer.train_from_iterator([*corpus_text(scenes), *(words * 50)], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]
+    )
+    return str(tokenizer.to_str())

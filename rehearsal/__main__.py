@@ -25,11 +25,15 @@ def rehearse(
     families: Annotated[
         str, typer.Option(help="Families with commas between them; all: each that there is.")
     ] = "all",
+    segmenter: Annotated[
+        Path | None,
+        typer.Option(help="Directory of a small SAM: the random ViT-B takes most of the time on a CPU."),
+    ] = None,
     cores: Annotated[str, typer.Option(help="How many cores Snakemake may use: a number, or all.")] = "all",
 ) -> None:
     """Run the paper's suite on made-up files in the upstream layouts with tiny random models; nothing is downloaded."""
     began, work = time.monotonic(), work.resolve()
-    params = make_project(work, None if families == "all" else families.split(","))
+    params = make_project(work, None if families == "all" else families.split(","), segmenter)
     print(f"{work}: {len(params.backbones)} backbones, {len(params.sources)} sources", flush=True)
     with preloaded(_environment()) as environment:
         command = [sys.executable, "-m", "snakemake", "--cores", cores, "--logger", "lines"]

@@ -33,8 +33,10 @@ _SMALL: dict[tuple[str, ...], Any] = {
 }
 
 
-def make_project(work: Path, families: list[str] | None = None) -> Params:
+def make_project(work: Path, families: list[str] | None = None, segmenter: Path | None = None) -> Params:
     """Write mirror, models and params.yaml into the directory ``work``; ``families``: of which (None: of all).
+
+    ``segmenter``: the directory of a SAM that takes the place of the random one in the published layout.
 
     One backbone a family is rehearsed, under the first name that params.yaml's catalogue has for it. What a finished
     or broken rehearsal left in ``work`` stays: equal files have equal keys, and the pipeline goes on.
@@ -56,7 +58,11 @@ def make_project(work: Path, families: list[str] | None = None) -> Params:
     shutil.rmtree(mirror, ignore_errors=True)
     mirror.mkdir(parents=True)
     write_mirror(mirror, parse_params(copy.deepcopy(raw)).active, raw["seed"])
-    _save_sam(mirror / suite["segmenter"]["checkpoint"])
+    if segmenter is None:
+        _save_sam(mirror / suite["segmenter"]["checkpoint"])
+    else:
+        del suite["sources"][suite["segmenter"]["checkpoint"]]
+        suite["segmenter"] = {"name": segmenter.name, "checkpoint": str(segmenter.resolve())}
     suite["sources"] = {name: _source(mirror / name) for name in suite["sources"]}
     for family in chosen:
         folder = work / "models" / first[family]

@@ -15,6 +15,7 @@ from flmm.data.images import decode_image
 from flmm.errors import InputError
 from flmm.params import Suite, load_params, parse_params
 from flmm.pipeline.needs import family_problem
+from flmm.shipped import MODELS
 from rehearsal.mirror import write_mirror
 from rehearsal.photographs import LONGEST
 from tests.tiny_models import BUILDERS
@@ -61,17 +62,10 @@ def test_every_family_of_the_catalogue_has_a_tiny_model() -> None:
 
 @pytest.mark.pipeline
 def test_the_paper_s_suite_runs_in_small(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "rehearsal",
-        "--families",
-        FAMILIES,
-        "--work",
-        str(tmp_path),
-        "--cores",
-        "1",
-    ]
+    """With the tiny SAM: a random ViT-B, which `make rehearse` takes, would need minutes for its few pictures."""
+    options = {"families": FAMILIES, "work": tmp_path, "cores": 1, "segmenter": MODELS / "shapes-sam"}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "rehearsal", *words]
     run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Every benchmark of every backbone is in the report, and every step in MLflow." in run.stdout

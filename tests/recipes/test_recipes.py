@@ -45,6 +45,7 @@ TINY = Recipe(
     location=TWO,
     pointing=TWO,
     answering=TWO,
+    talking=TWO,
     vision_batch=3,
     warmup=1,
     bfloat16=False,
@@ -101,7 +102,7 @@ def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str
         start=tmp_path / "donor",
         checkpoints=tmp_path / "wip",
     )
-    assert len(result["losses"]) == 2 + 2 + 2  # location, pointing and answering
+    assert len(result["losses"]) == 2 + 2 + 2 + 2  # location, pointing, answering and talking
     # SigLIP's tower cannot be taken over: it is warmed up, and the language model waits for it unchanged.
     assert (tmp_path / "wip-vision").exists() == (family == "deepseek_vl")
     if family == "deepseek_vl":
