@@ -17,7 +17,9 @@ RULES = Path(__file__).resolve().parents[2] / "workflow" / "rules"
 
 def test_every_step_of_a_run_is_measured_where_it_is_looked_for(params: Params) -> None:
     text = "\n".join(path.read_text() for path in RULES.glob("*.smk"))
-    patterns = [path for path in re.findall(r'"(logs/.*\.tsv)"', text) if "{P." not in path]
+    patterns = [
+        path for path in re.findall(r'"(logs/.*\.tsv)"', text) if "{P." not in path and "{share}" not in path
+    ]
     results = Results(params, BACKBONE)
     for step in (step for run in RUNS for step in results.steps(run)):
         items = dict.fromkeys(("part", "archive", "benchmark", "source", "seed", "rival"), step.item)
