@@ -12,7 +12,7 @@ CONTROL_GAP = 30.0
 
 # The least that is to be seen of each backbone; the goals, and what is short of them, are in docs/results.md.
 BOUNDS = {
-    "shapes-llava": {"coarse": 64.0, "refined": 86.0, "recall": 85.0},
+    "shapes-llava": {"coarse": 65.0, "refined": 86.0, "recall": 85.0},
     "shapes-llava-next": {"coarse": 65.0, "refined": 86.0, "recall": 85.0},
     "shapes-deepseek-vl": {"coarse": 58.0, "refined": 80.0, "recall": 82.0},
 }
