@@ -177,11 +177,15 @@ class Benchmark:
         return [protocol for protocol in protocols if protocol in self.protocols]
 
 
-def names() -> list[str]:
+def names() -> tuple[str, ...]:
     """Every benchmark's name, by its file; nothing is imported."""
-    package = importlib.import_module("flmm.benchmarks")
-    found = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return sorted(name for name in found if name not in _NO_BENCHMARKS)
+    return _names(tuple(importlib.import_module("flmm.benchmarks").__path__))
+
+
+@cache
+def _names(folders: tuple[str, ...]) -> tuple[str, ...]:
+    found = (module.name for module in pkgutil.iter_modules(folders))
+    return tuple(sorted(name for name in found if name not in _NO_BENCHMARKS))
 
 
 def benchmark(name: str) -> Benchmark:
@@ -214,6 +218,6 @@ def of_dataset(dataset: str) -> Benchmark | None:
 
     So ``refcoco_mini`` is counted in tables like ``refcoco``. None where there is no such benchmark.
     """
-    known = _datasets(tuple(names()))
+    known = _datasets(names())
     fitting = [name for name in known if dataset == name or dataset.startswith(name)]
     return benchmark(known[max(fitting, key=len)]) if fitting else None

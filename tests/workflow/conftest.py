@@ -4,10 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
+
+from rehearsal.preloaded import preloaded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -99,9 +103,16 @@ def project(tmp_path: Path) -> Project:
     return copy_project(tmp_path)
 
 
+@contextmanager
+def quick(project: Project) -> Iterator[Project]:
+    """The project with jobs that are forked from a process that has imported torch: their code is the project's."""
+    with preloaded(project.environment) as project.environment:
+        yield project
+
+
 @pytest.fixture(scope="module")
-def made_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def made_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A project in which the whole pipeline has run once."""
-    project = copy_project(tmp_path_factory.mktemp("project"))
-    project.run("snakemake", "--cores", "2")
-    return project
+    with quick(copy_project(tmp_path_factory.mktemp("project"))) as project:
+        project.run("snakemake", "--cores", "2")
+        yield project

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Project, copy_project
+from tests.workflow.conftest import Project, copy_project, quick
 from tests.workflow.edits import EDITS, Edit
 
 pytestmark = pytest.mark.pipeline
@@ -20,12 +20,12 @@ EDITED = ("params.yaml", "flmm", "results", "reports", "data", "cache", ".snakem
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = copy_project(tmp_path_factory.mktemp("finished"))
-    project.set("evaluate", "benchmarks", value=BENCHMARKS)
-    project.run("snakemake", "--cores", "2")
-    project.run("flmm", "record")
-    return project
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    with quick(copy_project(tmp_path_factory.mktemp("finished"))) as project:
+        project.set("evaluate", "benchmarks", value=BENCHMARKS)
+        project.run("snakemake", "--cores", "2")
+        project.run("flmm", "record")
+        yield project
 
 
 @pytest.fixture
