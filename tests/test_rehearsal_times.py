@@ -59,9 +59,10 @@ def test_the_median_of_the_repeats_that_fit_into_the_budget_counts(monkeypatch: 
     assert measured(8, 6, 1, budget=5) == (6, 2)  # one counts in any case
 
 
-def test_a_decoder_s_layer_counts_as_often_as_the_model_has_it() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_decoder_s_layer_counts_as_often_as_the_model_has_it(dtype: torch.dtype) -> None:
     text = {**TEXT, "num_hidden_layers": 7}
-    found = decoder(text, 16, PHRASES, Second(CPU), torch.float32)
+    found = decoder(text, 16, PHRASES, Second(CPU), dtype)
     assert found.token == pytest.approx(7 / (costs.PROMPT_TOKENS + 16 + PHRASES * costs.PHRASE_TOKENS))
     assert found.generated == 7
     width, inner = text["hidden_size"], text["intermediate_size"]
@@ -84,14 +85,15 @@ def test_the_tap_reads_the_phrases_in_the_measured_forward(monkeypatch: pytest.M
     assert (maps > 0).all() and (maps.sum(-1) < 1).all()  # a share of the attention on all tokens
 
 
-def test_sam_s_blocks_count_by_kind() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sam_s_blocks_count_by_kind(dtype: torch.dtype) -> None:
     taken = iter((100.0, 10.0, 1.0))  # windowed, global, around
 
     class Told(Second):
         def seconds(self, run: Callable[[], Any]) -> float:
             return super().seconds(run) * next(taken)
 
-    assert embedding(TINY.sam, Told(CPU), torch.float32) == 2 * 100 + 10 + 1
+    assert embedding(TINY.sam, Told(CPU), dtype) == 2 * 100 + 10 + 1
     kinds = VIT_L["encoder"]
     assert (kinds["depth"] - len(kinds["global_attn_indexes"]), len(kinds["global_attn_indexes"])) == (20, 4)
 
