@@ -42,6 +42,7 @@ reproduce: $(INSTALLED)  ## every step that is not up to date, then the table of
 .PHONY: rehearse
 rehearse: $(INSTALLED)  ## the paper's suite in small, before the real thing (make rehearse FAMILIES=llava,gemma3 for some)
 	python -m rehearsal --work rehearsed --families $(FAMILIES) --cores $(CORES)
+	python -m rehearsal.times --out rehearsed/times.json
 
 $(DEMO): $(INSTALLED) requirements-demo.lock
 	@echo "installing what the web demo needs"

@@ -8,7 +8,7 @@ The three forwards of a random LLaMA-like model take turns; quote the ratios, no
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from rich.console import Console
@@ -18,10 +18,14 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from flmm.backbones.tap import Rows, Tap
 
 PHRASE_TOKENS = 12
+SIZES = {
+    "vocab_size": 1000, "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+}  # fmt: skip
 
 
-def model() -> LlavaForConditionalGeneration:
-    """Eight layers of width 512 with eight heads; the vision tower is not used."""
+def model(sizes: Mapping[str, int] = SIZES) -> LlavaForConditionalGeneration:
+    """A random model whose decoder has these sizes; the vision tower is not used."""
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=32,
@@ -30,9 +34,7 @@ def model() -> LlavaForConditionalGeneration:
         image_size=32,
         patch_size=8,
     )
-    text = LlamaConfig(
-        vocab_size=1000, hidden_size=512, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=8
-    )
+    text = LlamaConfig(**sizes)
     torch.manual_seed(0)
     return LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text)).eval()
 

@@ -13,7 +13,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 import torch
 from PIL import Image
-from real_sizes import ARCHIVE, PHRASES, SIZES, backbone, photographs
+from real_sizes import ARCHIVE, PHRASES, SIZES, backbone, photographs, timed
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save_file
@@ -75,15 +75,6 @@ def peak(device: torch.device, found: dict[str, float], name: str) -> Iterator[N
     torch.cuda.reset_peak_memory_stats()
     yield
     found[f"{name}, GiB at most"] = torch.cuda.max_memory_allocated() / 2**30
-
-
-def timed(run: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of one call, the device's work included."""
-    started = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 @torch.no_grad()

@@ -15,12 +15,12 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
@@ -31,20 +31,37 @@ from flmm.cache import codec, embeddings, reader
 from flmm.cache.embeddings import EmbedManifest, ShardFolder, images_sha256
 from flmm.cache.schema import Formats, Manifest
 from flmm.cache.shards import PARQUET
-from flmm.cache.writer import phrase_rows, write_shard
+from flmm.cache.writer import Row, phrase_rows, write_shard
 from flmm.data.geometry import View, letterbox
 from flmm.data.sample import Sample, Target, decode_rle, encode_rle
 from flmm.protocols import answers
 from flmm.training.images import TrainingImages
 
-CHANNELS, CELLS, LAYERS, TOKENS, WIDTH = 1024, 24, 32, 3, 4096
-EMBEDDING, SIDE = 256, 64
-IMAGE = (480, 640)
+IMAGE, SHARD = (480, 640), "shard-00000.parquet"
 GROUP_BEFORE = 8  # embeddings
 Read = Callable[[int], Any]
 
 
-def observed(number: int, phrases: int, generator: torch.Generator) -> tuple[Sample, Observation]:
+@dataclass(frozen=True)
+class Sizes:
+    """Of an answer, ``channels`` of ``cells`` x ``cells`` and the hidden states of ``tokens``, and of an embedding."""
+
+    channels: int = 1024
+    cells: int = 24
+    layers: int = 32
+    tokens: int = 3
+    width: int = 4096
+    embedding: int = 256
+    side: int = 64
+
+
+REAL = Sizes()
+FORMATS = Formats("log8", "log8")
+
+
+def observed(
+    number: int, phrases: int, generator: torch.Generator, sizes: Sizes = REAL
+) -> tuple[Sample, Observation]:
     """A random answer: maps of very unequal cells with a sum of 1, as a softmax leaves them."""
     mask = np.zeros(IMAGE, dtype=bool)
     mask[100:300, 100 + number : 400] = True
@@ -53,53 +70,59 @@ def observed(number: int, phrases: int, generator: torch.Generator) -> tuple[Sam
         for phrase in range(phrases)
     )
     sample = Sample(f"s{number}", "png", "train", number, "train2017", f"{number}.jpg", *IMAGE, targets, ())
-    maps = torch.randn(phrases, CHANNELS, CELLS * CELLS, generator=generator).mul_(2).softmax(-1)
-    hidden = [torch.randn(LAYERS, TOKENS, WIDTH, generator=generator) for _ in targets]
+    cells, states = sizes.cells, (sizes.layers, sizes.tokens, sizes.width)
+    maps = torch.randn(phrases, sizes.channels, cells * cells, generator=generator).mul_(2).softmax(-1)
+    hidden = [torch.randn(states, generator=generator) for _ in targets]
     return sample, Observation(
         answer_id=answers(sample, "train")[0].answer_id,
         targets=tuple(range(phrases)),
         texts=tuple(target.sentences[0] for target in targets),
-        attention=(maps.reshape(phrases, CHANNELS, CELLS, CELLS),),
+        attention=(maps.reshape(phrases, sizes.channels, cells, cells),),
         hidden=tuple(hidden),
-        grids=(Grid("image", CELLS, CELLS, letterbox(*IMAGE, 14 * CELLS)),),
+        grids=(Grid("image", cells, cells, letterbox(*IMAGE, 14 * cells)),),
     )
 
 
-def write(folder: Path, count: int, phrases: int) -> tuple[Path, Path]:
+def rows_of(sample: Sample, observation: Observation) -> list[Row]:
+    """What an answer is in a shard."""
+    return phrase_rows(sample, answers(sample, "train")[0], observation, "train", 0, FORMATS)
+
+
+def write(folder: Path, count: int, phrases: int, sizes: Sizes = REAL) -> tuple[Path, Path]:
     """Attention and embeddings of ``count`` images; their manifests."""
     generator, samples = torch.Generator().manual_seed(0), []
-    formats = Formats("log8", "log8")
 
     def rows() -> Any:
         for number in range(count):
-            sample, observation = observed(number, phrases, generator)
+            sample, observation = observed(number, phrases, generator, sizes)
             samples.append(sample)
-            answer = answers(sample, "train")[0]
-            yield phrase_rows(sample, answer, observation, "train", 0, formats)
+            yield rows_of(sample, observation)
 
     part = folder / "extract"
-    shard = write_shard(part / "shard-00000.parquet", rows())
-    attention = Manifest("k", "random", "png-train", None, "h", {}, formats, CHANNELS, (shard,), part).write()
+    shard = write_shard(part / SHARD, rows())
+    attention = Manifest(
+        "k", "random", "png-train", None, "h", {}, FORMATS, sizes.channels, (shard,), part
+    ).write()
     images = [(sample.archive, sample.image) for sample in samples]
-    store = ShardFolder(folder / "embed", EMBEDDING, SIDE)
-    whole = [(image, torch.randn(EMBEDDING, SIDE, SIDE, generator=generator).half()) for image in images]
-    # As shards were: compressed maps, embeddings in groups of eight.
-    file = pq.ParquetFile(part / shard.file)
-    with pq.ParquetWriter(
-        folder / "before-maps.parquet", file.schema_arrow, compression="zstd", write_page_checksum=True
-    ) as old:
-        for group in range(file.num_row_groups):
-            old.write_table(file.read_row_group(group))
-    store.write(store.folder / "shard-00000.parquet", whole)
-    payload = [values.numpy().tobytes() for _, values in whole]
-    archives, names = (list(column) for column in zip(*images, strict=True))
-    before = pa.table(
-        {"archive": archives, "image": names, "embedding": payload}, embeddings._schema(EMBEDDING, SIDE)
+    store = ShardFolder(folder / "embed", sizes.embedding, sizes.side)
+    whole = (sizes.embedding, sizes.side, sizes.side)
+    store.write(
+        store.folder / SHARD, [(image, torch.randn(whole, generator=generator).half()) for image in images]
     )
-    pq.write_table(before, folder / "before-embeddings.parquet", row_group_size=GROUP_BEFORE, **PARQUET)
     digest = images_sha256(images)
-    manifest = EmbedManifest("k", "sam", EMBEDDING, SIDE, count, digest, store.files()).write(store.folder)
-    return attention, manifest
+    manifest = EmbedManifest("k", "sam", sizes.embedding, sizes.side, count, digest, store.files())
+    return attention, manifest.write(store.folder)
+
+
+def write_before(folder: Path, attention: Path, embedded: Path) -> tuple[Path, Path]:
+    """The same shards as they were: compressed maps, embeddings in groups of eight."""
+    files = folder / "before-maps.parquet", folder / "before-embeddings.parquet"
+    maps = pq.ParquetFile(attention.parent / SHARD)
+    with pq.ParquetWriter(files[0], maps.schema_arrow, compression="zstd", write_page_checksum=True) as old:
+        for group in range(maps.num_row_groups):
+            old.write_table(maps.read_row_group(group))
+    pq.write_table(pq.read_table(embedded.parent / SHARD), files[1], row_group_size=GROUP_BEFORE, **PARQUET)
+    return files
 
 
 class Before:
@@ -132,14 +155,14 @@ class Before:
         maps = decoded(row["attention"], row["attention_scales"], codec._PLAIN.table)
         hidden = decoded(row["hidden"], row["hidden_scales"], codec._SIGNED.table)
         sizes = [row[f"hidden_{name}"] for name in ("layers", "tokens", "width")]
-        return maps.reshape(-1, CELLS, CELLS), hidden.reshape(sizes)
+        return maps.reshape(-1, REAL.cells, REAL.cells), hidden.reshape(sizes)
 
     def _embedding(self, index: int) -> torch.Tensor:
         file = pq.ParquetFile(self._embedded, page_checksum_verification=True)
         group = file.read_row_group(index // GROUP_BEFORE, columns=["embedding"])
         payload = group["embedding"][index % GROUP_BEFORE].as_py()
         values = np.frombuffer(payload, dtype="<f2").astype(np.float32)
-        return torch.from_numpy(values).reshape(1, EMBEDDING, SIDE, SIDE)
+        return torch.from_numpy(values).reshape(1, REAL.embedding, REAL.side, REAL.side)
 
 
 def decoded(payload: bytes, scales: bytes, table: np.ndarray) -> torch.Tensor:
@@ -189,8 +212,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         attention, embedded = write(folder, options.answers, options.phrases)
-        shards = [attention.parent / "shard-00000.parquet", embedded.parent / "shard-00000.parquet"]
-        before = Before(folder / "before-maps.parquet", folder / "before-embeddings.parquet")
+        shards = [attention.parent / SHARD, embedded.parent / SHARD]
+        before = Before(*write_before(folder, attention, embedded))
         for module in (reader, embeddings):  # as where a set does not fit: what was read is not kept
             module.MEMORY_BYTES = 1
         images = TrainingImages([attention], [embedded], "random")

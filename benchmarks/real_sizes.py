@@ -1,5 +1,7 @@
 """Random models of the real classes and sizes, and photographs to show them; nothing is downloaded."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,12 @@ def photographs(folder: Path, count: int) -> list[Sample]:
         name = f"{number:012d}.jpg"
         samples.append(Sample(str(number), "png", "train", number, ARCHIVE, name, *SIZE, targets, ()))
     return samples
+
+
+def timed(run: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of one call, the device's work included."""
+    started = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started

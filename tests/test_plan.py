@@ -29,6 +29,11 @@ def planned(params: Params) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    return on_a_bare_machine(tmp_path, monkeypatch)
+
+
+def on_a_bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """The paper's suite in an empty folder, without a GPU."""
     params = load_params(PROJECT / "params.yaml", suite="paper", backbones=["llava-1.5-7b", "smolvlm2-256m"])
     benchmarks = ["res", "png", "reasonseg", "pope", "mmbench"]
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a model and a segmenter cost, from their configurations: bytes and operations. Nothing is measured here."""
+"""What a model and a segmenter cost, from their configurations: bytes and operations. Measured times: ``times``."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,20 @@ PROMPT_TOKENS = 60  # of the words around an image, or of a question
 PHRASE_TOKENS = 8  # spoken per phrase, with the words between phrases
 RATE = 1.2e14  # floating-point operations per second: 40 % of an A100's bfloat16 peak
 BANDWIDTH = 1.5e12  # bytes per second: an A100 reads all weights once for each generated token
+WEIGHT = 2  # bytes of a parameter
 TOGETHER = 16  # questions about a picture that are answered side by side (flmm.backbones.questions)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds per parameter of a model: of a token that it reads, and of one that it generates."""
+
+    read: float
+    generated: float
+
+
+# A token that is read multiplies and adds with every parameter once; of one that is generated only the reading counts.
+A100 = Speed(read=2 / RATE, generated=WEIGHT / BANDWIDTH)
 
 
 @dataclass(frozen=True)
@@ -31,19 +44,19 @@ class Shape:
 
     @property
     def weights(self) -> float:
-        """Bytes of all parameters, two each."""
-        return 2 * self.parameters
+        """Bytes of all parameters."""
+        return WEIGHT * self.parameters
 
-    def speaking_seconds(self, prompts: int, phrases: int) -> float:
+    def speaking_seconds(self, prompts: int, phrases: int, speed: Speed = A100) -> float:
         """To read ``prompts`` images and be made to speak ``phrases``: all answers of an image share its prompt."""
         tokens = prompts * (self.image_tokens + PROMPT_TOKENS) + phrases * PHRASE_TOKENS
-        return 2 * self.parameters * tokens / RATE
+        return self.parameters * tokens * speed.read
 
-    def answering_seconds(self, pictures: int, questions: int, new_tokens: int) -> float:
+    def answering_seconds(self, pictures: int, questions: int, new_tokens: int, speed: Speed = A100) -> float:
         """To answer ``questions`` about ``pictures`` with ``new_tokens`` each: those about one picture together."""
         tokens = pictures * (self.image_tokens + PROMPT_TOKENS) + (questions - pictures) * PROMPT_TOKENS
         rounds = max(pictures, questions / TOGETHER)
-        return 2 * self.parameters * tokens / RATE + rounds * new_tokens * self.weights / BANDWIDTH
+        return self.parameters * (tokens * speed.read + rounds * new_tokens * speed.generated)
 
 
 # The paper's backbones, from their published configurations. LLaVA-Next sees 2,304 to 2,880 image tokens: the more, the
@@ -60,6 +73,7 @@ _SHAPES = {
     "hpt-air": Shape(8.1e9, 32, 32, 4096, (784,)),
     "hpt-1.5-air": Shape(8.5e9, 32, 32, 4096, (1024,)),
 }
+LLAVA_7B = _SHAPES["llava-1.5-7b"]  # at whose sizes times are measured
 
 
 def shape_of(name: str, entry: BackboneEntry) -> Shape | None:

@@ -8,14 +8,14 @@ from rich.table import Table
 from flmm.benchmarks import benchmark
 from flmm.device import has_gpu
 from flmm.params import Params
-from flmm.pipeline import cache_plan, costs, counts, needs
+from flmm.pipeline import cache_plan, costs, counts, hours, needs
 from flmm.pipeline.cache_plan import Load, phrase_columns
 from flmm.pipeline.counts import Part
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
 from flmm.pipeline.steps import Graph
+from flmm.pipeline.times import Times, read_times
 
-_PAPER_TRAINING = 160  # A800 hours of one backbone: 20 h on 8 GPUs, the LMM run again in every epoch
 _STATES = {
     "here": "on this disk",
     "remote": "to be downloaded",
@@ -28,17 +28,18 @@ def plan(params: Params, console: Console) -> list[str]:
     """Print the needs of the active suite; returns what is missing, a sentence each.
 
     Raises:
-        InputError: the params ask for what no graph can be made of.
+        InputError: the params ask for what no graph can be made of, or the measured times are unreadable.
     """
     params, missing = _runnable(params)
+    times = read_times()
     state = State(params)
     downloads = _sources(state, console, missing)
     parts = _parts(state, console)
     _backbone_problems(params, missing)
-    weights, maps = _backbones(state, parts, console, missing)
-    embeddings = _embeddings(state, parts, console)
+    weights, maps = _backbones(state, parts, times, console, missing)
+    embeddings = _embeddings(state, parts, times, console)
     state.keys.hashes.save()
-    _assumptions(params, console)
+    console.print(hours.assumptions(params, times))
     needed, free = downloads + weights + maps + embeddings, needs.free_bytes(Path())
     console.print(
         f"disk: {_size(needed)} to come ({_size(downloads)} downloads, {_size(weights)} weights of models, "
@@ -122,12 +123,13 @@ def _backbone_problems(params: Params, missing: list[str]) -> None:
 
 
 def _backbones(
-    state: State, parts: dict[str, Part], console: Console, missing: list[str]
+    state: State, parts: dict[str, Part], times: Times | None, console: Console, missing: list[str]
 ) -> tuple[float, float]:
-    """The table of costs per backbone; the bytes of weights and of attention that are still to come."""
+    """The tables of costs per backbone; the bytes of weights and of attention that are still to come."""
     params, graph = state.graph.params, state.graph
+    speed, unit = (times.speed, "hours") if times else (costs.A100, "GPU hours")
     table = Table(
-        "backbone", "weights", "image tokens", "attention cache", "extract, GPU hours", "questions, GPU hours"
+        "backbone", "weights", "image tokens", "attention cache", f"extract, {unit}", f"questions, {unit}"
     )
     weights, loads, to_come = 0.0, list[Load](), list[Load]()
     for name in params.backbones:
@@ -142,21 +144,23 @@ def _backbones(
         load = _load(graph, name, shape, spoken)
         loads.append(load)
         columns = phrase_columns(shape, params.extract)
-        speaking = sum(shape.speaking_seconds(part.prompts, part.phrases) for part in spoken)
-        answering = shape.answering_seconds(pictures, questions, params.evaluate.max_new_tokens)
+        speaking = sum(shape.speaking_seconds(part.prompts, part.phrases, speed) for part in spoken)
+        answering = shape.answering_seconds(pictures, questions, params.evaluate.max_new_tokens, speed)
         table.add_row(
             name,
             _size(shape.weights),
             f"{shape.image_tokens:,}",
             _size(columns.total * (load.training + load.evaluation)) if parts else "unknown",
-            f"{speaking / 3600:.1f}" if parts else "unknown",
-            f"{answering / 3600:.1f}" if parts else "unknown",
+            hours.text(speaking) if parts else "unknown",
+            hours.text(answering) if parts else "unknown",
         )
         if not Path(entry.model).is_dir() and not needs.is_cached(entry):
             weights += shape.weights
         absent = [part for part in spoken if not _is_here(state, Step("extract", name, part.name))]
         to_come.append(_load(graph, name, shape, absent))
     console.print(table)
+    if parts and times:
+        hours.show(graph, times, loads, console)
     if parts:
         cache_plan.show(params, loads, console, _size)
     return weights, cache_plan.disk(to_come, params.extract)[1]
@@ -177,37 +181,21 @@ def _is_here(state: State, step: Step) -> bool:
     return state.is_available(step) or (dropped and not any(map(state.is_stale, (step, *readers))))
 
 
-def _embeddings(state: State, parts: dict[str, Part], console: Console) -> int:
+def _embeddings(state: State, parts: dict[str, Part], times: Times | None, console: Console) -> int:
     """The table of the segmenter's embeddings; the bytes that are still to come."""
     graph = state.graph
     channels, side = costs.embedding_shape(graph.params)
-    table, total = Table("embeddings of", "images", "bytes"), 0
+    table, total = Table("embeddings of", "images", "bytes", *(["embed, hours"] if times else [])), 0
     for archive in graph.archives:
         known = [parts[name] for name in graph.embedded_parts(archive) if name in parts]
         images = counts.image_count(known)
         count = images * channels * side**2 * 2
-        table.add_row(archive, *((f"{images:,}", _size(count)) if known else ("unknown", "unknown")))
+        cells = [f"{images:,}", _size(count)] + ([hours.embedding(images, times)] if times else [])
+        table.add_row(archive, *(cells if known else ["unknown"] * len(cells)))
         total += 0 if state.is_available(Step("embed", item=archive)) else count
     console.print(table)
     console.print(f"an embedding: {channels} x {side} x {side} float16, {_size(channels * side**2 * 2)}")
     return total
-
-
-def _assumptions(params: Params, console: Console) -> None:
-    console.print(
-        "Estimates, not measured. Published counts: before `prepare` leaves anything out; a photograph of two parts "
-        "counts twice; PNG as if every narrative were spoken once per protocol. Image tokens: of a photograph of "
-        f"640 x 480. extract: {costs.PROMPT_TOKENS} tokens of words per image read and {costs.PHRASE_TOKENS} per "
-        f"phrase, at {costs.RATE:.1e} operations a second (an A100 at 40 %). Questions: those about a "
-        f"picture together, {costs.TOGETHER} at most, second looks alone, "
-        f"{params.evaluate.max_new_tokens} new tokens each (evaluate.max_new_tokens), the weights read once for each "
-        f"at {costs.BANDWIDTH:.1e} bytes a second. Weights: two bytes per parameter. train: the paper took "
-        f"{_PAPER_TRAINING} A800 hours a backbone with the LMM in the loop (train.online), an upper bound "
-        "where the LMM is not run again. keywords: the narratives that it reads once more (keywords.narratives and "
-        "keywords.evaluation_narratives) are not counted: minutes. Cache: three tokens a phrase; "
-        "where training shards are not kept, Snakemake makes a backbone's when those before are gone. pilot: "
-        "pilot.images photographs more per backbone are read: minutes."
-    )
 
 
 def _size(count: float) -> str:
