@@ -1,9 +1,11 @@
 """Pickles of plain data load; everything that could run code is refused, and has not run."""
 
+import contextlib
 import json
 import os
 import pickle
 import struct
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -183,3 +185,19 @@ def test_a_damaged_pickle_is_data_or_an_input_error(cut: int, flips: list[tuple[
         load_plain(bytes(data if flips else data[:cut]), "refs.p")
     except InputError as error:
         assert str(error).startswith("refs.p: ")
+
+
+def test_a_pickle_takes_no_more_memory_than_it_has_bytes() -> None:
+    claimed = (2**31).to_bytes(8, "little")
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InputError):
+            load_plain(pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + claimed + b"few" + pickle.STOP, "refs.p")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(data=st.binary(max_size=200))
+def test_byte_arrays_load(data: bytes) -> None:
+    assert load_plain(pickle.dumps([bytearray(data)], protocol=5), "refs.p") == [bytearray(data)]
