@@ -106,17 +106,21 @@ def sigterm_to_snakemake(bench: Disturbed, _: int, chance: Random) -> Outcome:
     return _rerun(bench, PIPELINE, words(said) if code else "")
 
 
-def sigterm_to_a_job(bench: Disturbed, _: int, chance: Random) -> Outcome:
-    """The same to one of the jobs alone; extraction is tried once more by Snakemake itself."""
-    running = _begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
-    while running.is_running and not (jobs := bench.jobs()):
-        time.sleep(0.01)
-    if running.is_running:
-        jobs[0].send_signal(signal.SIGTERM)
-    code, said = running.end()
-    if "Traceback" in said:
-        return Outcome(LOST, "a traceback")
-    return _rerun(bench, PIPELINE, words(said) if code else "")
+def job_ended(number: signal.Signals) -> Disturbance:
+    """A signal to one of the jobs alone; an extraction or an embedding is tried once more by Snakemake itself."""
+
+    def disturbance(bench: Disturbed, _: int, chance: Random) -> Outcome:
+        running = _begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
+        while running.is_running and not (jobs := bench.jobs()):
+            time.sleep(0.01)
+        if running.is_running:
+            jobs[0].send_signal(number)
+        code, said = running.end()
+        if "Traceback" in said:
+            return Outcome(LOST, "a traceback")
+        return _rerun(bench, PIPELINE, words(said) if code else "")
+
+    return disturbance
 
 
 def killed_reader(bench: Disturbed, _: int, chance: Random) -> Outcome:
@@ -231,6 +235,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     "a disk that fills": full_disk,
     "two pipelines at once": two_at_once,
     "SIGTERM to Snakemake": sigterm_to_snakemake,
-    "SIGTERM to a job": sigterm_to_a_job,
+    "SIGTERM to a job": job_ended(signal.SIGTERM),
+    "kill -9 of a job": job_ended(signal.SIGKILL),
     "a reader of shards killed": killed_reader,
 }

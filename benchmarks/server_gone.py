@@ -73,14 +73,9 @@ def _told(uri: str) -> Told:
     experiment = client.get_experiment_by_name(EXPERIMENT)
     found: Told = {}
     for run in client.search_runs([experiment.experiment_id], "tags.current = 'true'"):
-        history = client.get_metric_history(run.info.run_id, "loss") if "loss" in run.data.metrics else []
-        found[
-            f"{run.data.tags['step']} {len(found)}"
-            if run.data.tags["step"] in found
-            else run.data.tags["step"]
-        ] = (
-            run.info.status,
-            {name: value for name, value in run.data.metrics.items() if not name.startswith(SYSTEM)},
-            sorted((point.step, point.value) for point in history),
-        )
+        metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith(SYSTEM)}
+        history = client.get_metric_history(run.info.run_id, "loss") if "loss" in metrics else []
+        curve = sorted((point.step, point.value) for point in history)
+        # A step is there once for a backbone, or for all: twice would be a defect, which the list shows.
+        found.setdefault(run.data.tags["step"], []).append((run.info.status, metrics, curve))
     return found

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
-
-from flmm.cache.shards import ShardFile, broken_shard
-from flmm.errors import InputError, first_line
+from flmm.cache.shards import broken_shard
+from flmm.errors import InputError
 from flmm.files import read_json, sha256_file
 from flmm.pipeline import paths
+from flmm.pipeline.footers import open_checked
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
 
@@ -88,32 +87,16 @@ def damage(each: Cached) -> Iterator[str]:
     except (InputError, KeyError, TypeError, AttributeError):
         yield f"{manifest}: not a manifest; run {each.step} again"
         return
-    found = [
-        problem
-        for name, sha256 in sums.items()
-        for problem in _damage_of(each.folder / name, each.step, sha256)
-    ]
-    yield from found or (_damage_of_names(manifest) if each.step == "embed" else [])
+    for name, sha256 in sums.items():
+        yield from _damage_of(each.folder / name, each.step, sha256)
 
 
 def _damage_of(path: Path, step: str, sha256: str | None) -> Iterator[str]:
-    """The same of one shard. Pages carry checksums; Parquet's list of them, at the end of the file, does not."""
+    """The same of one shard; the manifest of attention has a sum of each whole file."""
     try:
-        ShardFile(path, step).check()
+        open_checked(path, step).check()
         if sha256 is not None and sha256_file(path) != sha256:
             raise broken_shard(path, step, "not the bytes that were written")
-    except InputError as error:
-        yield str(error)
-    except (pa.ArrowException, UnicodeDecodeError) as error:  # names and types of columns that make no sense
-        yield str(broken_shard(path, step, first_line(error)))
-
-
-def _damage_of_names(manifest: Path) -> Iterator[str]:
-    """Columns of other names or types: no manifest has sums of embeddings, so they are opened as readers do."""
-    from flmm.cache.embeddings import EmbeddingStore  # loads torch
-
-    try:
-        EmbeddingStore([manifest])
     except InputError as error:
         yield str(error)
 
