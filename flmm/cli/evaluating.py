@@ -52,7 +52,7 @@ def embeddings(keys: Keys, parts: list[str]) -> list[Path]:
 
 def _looked_at(folder: Path, step: str) -> Path:
     """A cache folder's manifest."""
-    from flmm.pipeline.footers import check_footers  # loads pyarrow
+    from flmm.pipeline.footers import check_footers  # loads torch
 
     check_footers(folder / "manifest.json", step)
     return folder / "manifest.json"

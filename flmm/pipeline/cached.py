@@ -13,7 +13,6 @@ from flmm.cache.shards import broken_shard
 from flmm.errors import InputError
 from flmm.files import read_json, sha256_file
 from flmm.pipeline import paths
-from flmm.pipeline.footers import open_checked
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
 
@@ -93,6 +92,8 @@ def damage(each: Cached) -> Iterator[str]:
 
 def _damage_of(path: Path, step: str, sha256: str | None) -> Iterator[str]:
     """The same of one shard; the manifest of attention has a sum of each whole file."""
+    from flmm.pipeline.footers import open_checked  # loads torch
+
     try:
         open_checked(path, step).check()
         if sha256 is not None and sha256_file(path) != sha256:
