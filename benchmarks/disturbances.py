@@ -4,6 +4,7 @@ A disturbance gets the project, the number of the try and a seeded source of cha
 moment, runs the same command again as a user does, and says how that ended.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+
+import psutil
 
 from benchmarks.disturbed import BACKBONE, FROM_ATTENTION_ON, MADE, RESULTS, Command, Disturbed, kill_all
 
@@ -61,14 +64,18 @@ def undisturbed_seconds(bench: Disturbed, command: str, *without: str) -> float:
     return _seconds[command, *without]
 
 
-def _begun(bench: Disturbed, chance: Random, command: str, *without: str) -> Command:
-    """A command that has run for a random share of its time."""
+def begun(bench: Disturbed, chance: Random, command: str, *without: str) -> Command:
+    """A command that has run for a random share of its time; once more where it had ended before that."""
     seconds = undisturbed_seconds(bench, command, *without)
-    bench.reset(*without)
-    running = bench.start(command)
-    time.sleep(chance.uniform(0, seconds))
-    bench.missed += not running.is_running
-    return running
+    while True:
+        bench.reset(*without)
+        running, started = bench.start(command), time.monotonic()
+        try:
+            running.process.wait(chance.uniform(0, seconds))
+        except subprocess.TimeoutExpired:
+            return running
+        bench.missed += 1
+        seconds = time.monotonic() - started
 
 
 def _rerun(bench: Disturbed, command: str, said: str = "") -> Outcome:
@@ -85,7 +92,7 @@ def killed(command: str, *without: str) -> Disturbance:
     """SIGKILL of everything, as if the power were cut."""
 
     def disturbance(bench: Disturbed, _: int, chance: Random) -> Outcome:
-        running = _begun(bench, chance, command, *without)
+        running = begun(bench, chance, command, *without)
         bench.cut_power(running)
         if half := bench.differing(complete=False):
             return Outcome(LOST, f"half-written under its final name: {', '.join(half)[:300]}")
@@ -98,7 +105,7 @@ def killed(command: str, *without: str) -> Disturbance:
 
 def sigterm_to_snakemake(bench: Disturbed, _: int, chance: Random) -> Outcome:
     """What a cluster's scheduler sends before it kills."""
-    running = _begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
+    running = begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
     running.process.terminate()
     code, said = running.end()
     if "Traceback" in said:
@@ -110,11 +117,12 @@ def job_ended(number: signal.Signals) -> Disturbance:
     """A signal to one of the jobs alone; an extraction or an embedding is tried once more by Snakemake itself."""
 
     def disturbance(bench: Disturbed, _: int, chance: Random) -> Outcome:
-        running = _begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
+        running = begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
         while running.is_running and not (jobs := bench.jobs()):
             time.sleep(0.01)
         if running.is_running:
-            jobs[0].send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended this very moment
+                jobs[0].send_signal(number)
         code, said = running.end()
         if "Traceback" in said:
             return Outcome(LOST, "a traceback")
@@ -213,11 +221,11 @@ def full_disk(bench: Disturbed, number: int, chance: Random) -> Outcome:
 
 def two_at_once(bench: Disturbed, number: int, chance: Random) -> Outcome:
     """The same command in a second terminal: at once, or while the first is at work."""
-    seconds = undisturbed_seconds(bench, PIPELINE, *FROM_ATTENTION_ON)
-    bench.reset(*FROM_ATTENTION_ON)
-    first = bench.start(PIPELINE)
-    time.sleep(chance.uniform(0, seconds) if number else 0)
-    bench.missed += not first.is_running
+    if number:
+        first = begun(bench, chance, PIPELINE, *FROM_ATTENTION_ON)
+    else:
+        bench.reset(*FROM_ATTENTION_ON)
+        first = bench.start(PIPELINE)
     ends = [bench.start(PIPELINE).end(), first.end()]
     refused = [said for code, said in ends if code]
     if len(refused) > 1 or not all(map(words, refused)):

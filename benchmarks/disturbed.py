@@ -53,7 +53,7 @@ class Disturbed:
         self.expected: dict[str, str] = {}
         self.unlocked = 0  # times that Snakemake asked for `--unlock` first
         self.litter = 0  # temporary files that lay there after the rerun
-        self.missed = 0  # commands that had ended before their disturbance
+        self.missed = 0  # commands that had ended before their disturbance, and were started again
 
     def set(self, *path: str, value: object) -> None:
         """Change one value of params.yaml until the next ``reset``."""

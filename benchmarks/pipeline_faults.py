@@ -33,7 +33,7 @@ FAULTS: dict[str, Disturbance] = {**DISTURBANCES, "MLflow's server gone": server
 
 @dataclass
 class Line:
-    """What came out of all tries of a fault. ``missed``: the run had ended before the fault."""
+    """What came out of all tries of a fault. ``missed``: runs that ended before the fault, and were repeated."""
 
     fault: str
     tries: int

@@ -27,7 +27,6 @@ def server_gone(bench: Disturbed, number: int, chance: Random) -> Outcome:
     with _server(bench, f"server-{number}") as server:
         running = bench.start(PIPELINE)
         time.sleep(chance.uniform(0.3, 1) * seconds)  # before that nobody talks to it
-        bench.missed += not running.is_running
         server.kill()
         time.sleep(GONE)
         server.start()
