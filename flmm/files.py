@@ -1,6 +1,7 @@
 """Whole files or none: everything the pipeline writes goes through a temporary name, fsync and rename."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -40,6 +41,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise StepError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(path: Path) -> None:
+    """Remove what a kill left half-written of ``path``; for its only writer, before it writes."""
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        stale.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -40,7 +40,7 @@ def listed(context: typer.Context) -> None:
 
 @app.command()
 def verify(context: typer.Context) -> None:
-    """Read every shard, whose pages carry checksums; exit code 1 if one is damaged or absent."""
+    """Read every shard and compare its checksums; exit code 1 if one is damaged or absent."""
     from flmm.pipeline.cached import damage
     from flmm.progress import tracked
 

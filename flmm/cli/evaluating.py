@@ -35,15 +35,24 @@ def evaluate_words(keys: Keys, backbone: str, benchmark: str) -> None:
 
 
 def attention_maps(keys: Keys, backbone: str, part: str) -> Path:
-    """The manifest of a part's attention."""
+    """The manifest of a part's attention, beside which no shard has a damaged footer."""
     key = keys.known(Step("extract", backbone, part))
-    return paths.extract_shards(backbone, key, part) / "manifest.json"
+    return _looked_at(paths.extract_shards(backbone, key, part), "extract")
 
 
 def embeddings(keys: Keys, parts: list[str]) -> list[Path]:
-    """The manifests of the segmenter's embeddings of some parts."""
+    """The manifests of the segmenter's embeddings of some parts, as ``attention_maps``."""
     name = keys.params.active.segmenter.name
     archives = sorted({archive for part in parts for archive in keys.graph.files_of(part).pictures})
     return [
-        paths.embed_shards(name, str(keys.store(archive)), archive) / "manifest.json" for archive in archives
+        _looked_at(paths.embed_shards(name, str(keys.store(archive)), archive), "embed")
+        for archive in archives
     ]
+
+
+def _looked_at(folder: Path, step: str) -> Path:
+    """A cache folder's manifest."""
+    from flmm.pipeline.footers import check_footers  # loads torch
+
+    check_footers(folder / "manifest.json", step)
+    return folder / "manifest.json"

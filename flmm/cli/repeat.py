@@ -7,6 +7,7 @@ import typer
 from flmm.cli.context import BackboneName, params_of
 from flmm.cli.evaluating import attention_maps, embeddings
 from flmm.cli.steps import drop_maps
+from flmm.cli.training import readers_are_named
 from flmm.device import claim_gpu, use_threads
 from flmm.pipeline import paths
 from flmm.pipeline.running import step_runs
@@ -25,7 +26,7 @@ def repeat(
     from flmm.repeat import repeat as run
 
     params = params_of(context)
-    with step_runs(params, Step("repeat", backbone, str(seed))) as running:
+    with step_runs(params, Step("repeat", backbone, str(seed))) as running, readers_are_named("repeat"):
         claim_gpu("auto")
         use_threads(params.train.threads)
         graph, keys = running.keys.graph, running.keys

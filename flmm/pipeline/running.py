@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flmm.errors import InputError
-from flmm.files import write_json
+from flmm.files import remove_temporary, write_json
 from flmm.params import Params
 from flmm.pipeline.keys import Keys
 from flmm.pipeline.outputs import outputs, record, recorded
@@ -48,6 +48,7 @@ def step_runs(params: Params, step: Step, *, partly: bool = False) -> Iterator[R
         return
     for path in outputs(graph, step):
         path.unlink(missing_ok=True)
+        remove_temporary(path)
     yield running
     made_of = {"own": keys.own(step), "reads": {str(read): keys.key(read) for read in reads}}
     write_json(record(graph, step), {"step": str(step), "key": key, **made_of, **running.facts})

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from flmm.backbones.base import Grid, HeadInput
+from flmm.cli.training import readers_are_named
 from flmm.data.geometry import View
 from flmm.errors import InputError, StepError
 from flmm.heads.checkpoint import load_head
@@ -124,6 +126,21 @@ def test_at_most_two_checkpoints_are_kept_and_none_at_the_end(run: Run, tmp_path
 @pytest.mark.parametrize("workers", [1, 2, "auto"])
 def test_workers_read_the_same_images(run: Run, tmp_path: Path, workers: int | str) -> None:
     assert_same_results(run(tmp_path / "a", workers=0), run(tmp_path / "b", workers=workers))
+
+
+def test_a_killed_reader_is_a_sentence_and_the_next_run_goes_on(run: Run, tmp_path: Path) -> None:
+    """As a memory limit kills: the trainer stays, and a process that reads shards for it is gone."""
+
+    def kill_reader(record: Record) -> None:
+        for reader in multiprocessing.active_children():
+            reader.kill()
+
+    with (
+        pytest.raises(StepError, match=r"reads shards was killed.*train\.workers"),
+        readers_are_named("train"),
+    ):
+        run(tmp_path / "a", on_step=kill_reader, workers=1, epochs=4)
+    assert_same_results(run(tmp_path / "a", workers=1, epochs=4), run(tmp_path / "b", workers=0, epochs=4))
 
 
 def test_a_resumed_run_may_have_other_workers(run: Run, tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
+from flmm.cache.embeddings import EmbedManifest, ShardFolder
 from flmm.cli import app
 from flmm.errors import StepError
-from flmm.files import write_json
+from flmm.files import sha256_file, write_json
 from flmm.params import parse_params
 from flmm.pipeline import hashes, paths
 from flmm.pipeline.cached import cached, damage, delete
 from flmm.pipeline.outputs import outputs
+from flmm.pipeline.running import step_runs
 from flmm.pipeline.state import State
 from flmm.pipeline.step import Step
 from tests.workflow.conftest import REPOSITORY
@@ -99,6 +102,48 @@ def test_verify_names_what_is_damaged(content: dict[str, Any]) -> None:
     assert isinstance(result.exception, StepError) and "2 problems" in str(result.exception)
     (folder / "manifest.json").unlink()
     assert "without a manifest" in next(damage(cached(State(parse_params(content)))[0]))
+
+
+def test_verify_names_a_shard_whose_columns_are_others(content: dict[str, Any]) -> None:
+    """A bit in Parquet's footer, which has no checksum: it renames a column."""
+    folder = Path("cache/extract/a/0123456789ab/png-val")
+    shards(folder)
+    files = sorted(folder.glob("*.parquet"))
+    sums = [{"file": file.name, "sha256": sha256_file(file)} for file in files]
+    write_json(folder / "manifest.json", {"shards": sums})
+    assert not list(damage(cached(State(parse_params(content)))[0]))
+    for old, new in ((b"values", b"valuer"), (b"values", b"value\xf3")):
+        whole = files[0].read_bytes()
+        files[0].write_bytes(whole.replace(old, new))
+        (found,) = damage(cached(State(parse_params(content)))[0])
+        assert str(files[0]) in found and "not a whole shard" in found
+        files[0].write_bytes(whole)
+
+
+def test_verify_opens_embeddings_as_their_readers_do(content: dict[str, Any]) -> None:
+    folder = Path("cache/embed/sam/0123456789ab/train2014.zip")
+    folder.mkdir(parents=True)
+    writer = ShardFolder(folder, channels=2, side=2)
+    writer.write(folder / "shard-00000.parquet", [(("train2014", "a.jpg"), torch.zeros(2, 2, 2).half())])
+    EmbedManifest("key", "sam", 2, 2, 1, "0", writer.files()).write(folder)
+    assert not list(damage(cached(State(parse_params(content)))[0]))
+    shard = folder / "shard-00000.parquet"
+    shard.write_bytes(shard.read_bytes().replace(b"embedding", b"embeddinf"))
+    assert str(shard) in next(damage(cached(State(parse_params(content)))[0]))
+
+
+def test_a_step_removes_what_a_kill_left_of_its_files(content: dict[str, Any]) -> None:
+    params = parse_params(content)
+    run(params, {})
+    step = Step("select", BACKBONE)
+    heads = outputs(State(params).graph, step)[1]
+    left, other = (
+        heads.with_name(f".{heads.name}.abcd.tmp.json"),
+        heads.with_name(".other.json.abcd.tmp.json"),
+    )
+    left.touch(), other.touch()
+    with step_runs(params, step):
+        assert not left.exists() and other.exists()
 
 
 def test_a_removal_takes_the_manifest_first(content: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
