@@ -24,7 +24,9 @@ app = typer.Typer(
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Directory for the model; replaced when the training ends.")],
-    family: Annotated[str, typer.Option(help="llava_base, from nothing; or llava, llava_next, deepseek_vl.")],
+    family: Annotated[
+        str, typer.Option(help="llava_base, from nothing; or llava, llava_next, deepseek_vl, llava_wide.")
+    ],
     share: Annotated[float, typer.Option(help="Share of the shipped model's steps, for a try.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the weights and of the scenes.")] = 0,
     checkpoints: Annotated[Path | None, typer.Option(help="Directory for intermediate models.")] = None,
@@ -36,7 +38,10 @@ def pretrain(
         ),
     ] = "grammar",
     start: Annotated[
-        Path | None, typer.Option(help="A finished llava_base, from which the other families take over.")
+        Path | None,
+        typer.Option(
+            help="A finished llava_base, from which the other families take over (llava_wide: a finished llava)."
+        ),
     ] = None,
     float32: Annotated[
         bool,

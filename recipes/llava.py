@@ -39,11 +39,11 @@ TILE, TILES = 64, 2
 CANVAS = TILE * TILES
 
 
-def llava(side: int) -> Family:
-    """LLaVA on pictures of `side` pixels."""
+def llava(side: int, layers: int = 4, heads: int = 4) -> Family:
+    """LLaVA on pictures of `side` pixels; `layers` and `heads` are its language model's."""
     grid = side // PATCH
     return Family(
-        build=partial(_build_llava, side=side),
+        build=partial(_build_llava, side=side, layers=layers, heads=heads),
         pixels=lambda image: resized(padded_square(image), side),
         labels=partial(padded_labels, grid=grid),
         grid=grid,
@@ -66,11 +66,13 @@ def llava_next() -> Family:
     )
 
 
-def _build_llava(seed: int, side: int) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
+def _build_llava(
+    seed: int, side: int, layers: int, heads: int
+) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     tokenizer = train_tokenizer()
     config = LlavaConfig(
         vision_config=clip_config(side),
-        text_config=language_config(tokenizer),
+        text_config=language_config(tokenizer, layers, heads),
         image_token_index=tokenizer.get_vocab()["<image>"],
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",

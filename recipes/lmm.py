@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, CLIPVisionConfig, LlamaConfig, PreTrainedTokenizerFast
 
 from flmm.shapes.world.scenes import Scene
+from recipes.widen import widened
 
 PATCH = 8
 MEAN = 0.5
@@ -89,15 +90,16 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels.movedim(-1, -3).float() / 255 - MEAN) / MEAN
 
 
-def language_config(tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+def language_config(tokenizer: PreTrainedTokenizerFast, layers: int = 4, heads: int = 4) -> LlamaConfig:
     """The language model that all tiny LMMs have: LLaMA, 4 layers x 4 heads x 32."""
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=4,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=32,
         max_position_embeddings=2048,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -139,14 +141,16 @@ def load_weights(model: Any, path: Path) -> None:
 
 
 def take_over(model: Any, path: Path) -> bool:
-    """Put the language model of a saved tiny LMM of any architecture into a model; its vision tower, too, if both
-    have CLIP, the position embeddings resampled to the other grid. Returns whether the tower was taken.
+    """Put the language model of a saved tiny LMM of any architecture into a model, widened if that is larger; its
+    vision tower, too, if both have CLIP, the position embeddings resampled to the other grid. Returns whether the
+    tower was taken.
 
     Raises:
-        RuntimeError: it is of other sizes.
+        ValueError: it is of sizes that cannot be had by widening.
     """
     saved = AutoModelForImageTextToText.from_pretrained(path).model
-    model.model.language_model.load_state_dict(saved.language_model.state_dict())
+    configs = (each.language_model.config for each in (saved, model.model))
+    model.model.language_model.load_state_dict(widened(saved.language_model.state_dict(), *configs))
     both = all(hasattr(each, "vision_tower") for each in (saved, model.model))
     if both:
         tower = saved.vision_tower.state_dict()

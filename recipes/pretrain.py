@@ -22,13 +22,24 @@ import torch
 from flmm.errors import InputError
 from recipes.attention import use_float32_attention
 from recipes.corpus import Corpus, Pictures, collate
-from recipes.families import BASE, FAMILIES
+from recipes.families import BASE, FAMILIES, WIDE
 from recipes.forward import language_loss
 from recipes.lmm import load_weights, normalise, save_model, take_over
 from recipes.measure import HeldOut, measure
 from recipes.packing import WEIGHTS
 from recipes.readouts import PatchHeads, WordHeads
-from recipes.recipe import ANSWERING, LOCATION, POINTING, STAGES, TALKING, VISION, Recipe, Schedule, Stage
+from recipes.recipe import (
+    ANSWERING,
+    LOCATION,
+    POINTING,
+    STAGES,
+    TALKING,
+    VISION,
+    WIDENED,
+    Recipe,
+    Schedule,
+    Stage,
+)
 
 
 def pretrain(
@@ -64,7 +75,7 @@ def pretrain(
     use_float32_attention(model)
     held = HeldOut(family, processor, held_out)
     losses: list[float] = []
-    for index, stage in _stages(model, start, resume, resume_after):
+    for index, stage in _stages(model, family, start, resume, resume_after):
         torch.manual_seed(seed + index)
         heads = PatchHeads(kind.vision_width)
         if stage is VISION:
@@ -100,12 +111,12 @@ def _check(family: str, start: Path | None) -> None:
 
 
 def _stages(
-    model: Any, start: Path | None, resume: Path | None, resume_after: str
+    model: Any, family: str, start: Path | None, resume: Path | None, resume_after: str
 ) -> list[tuple[int, Stage]]:
     """The stages to run, numbered, when the model has got the weights that it begins with."""
     stages: tuple[Stage, ...] = STAGES
     if start is not None:
-        late = (LOCATION, POINTING, ANSWERING, TALKING)
+        late = (WIDENED,) if family == WIDE else (LOCATION, POINTING, ANSWERING, TALKING)
         stages = late if take_over(model, start) else (VISION, *late)
     first = 0
     if resume is not None:

@@ -45,6 +45,7 @@ class Recipe:
     pointing: Schedule = Schedule(steps=2000, horizon=2000, batch=16)
     answering: Schedule = Schedule(steps=1200, horizon=1200, batch=16)
     talking: Schedule = Schedule(steps=800, horizon=800, batch=8)
+    widened: Schedule = Schedule(steps=600, horizon=600, batch=16)
     vision_batch: int = 64
     lr: float = 1.0e-3
     warmup: int = 100
@@ -96,3 +97,5 @@ LOCATION = Stage("location", "pretrain-adopt", location_turns, aligned=True)
 POINTING = Stage("pointing", "pretrain-point", pointing_turns, aligned=True, located=True)
 ANSWERING = Stage("answering", "pretrain-answer", answering_turns, aligned=True, located=True)
 TALKING = Stage("talking", "pretrain-talk", talking_turns, aligned=True, located=True, looks=second_look)
+# What a wide one learns that takes over from a finished one of another family.
+WIDENED = Stage("widened", "pretrain-widen", answering_turns, aligned=True, located=True)

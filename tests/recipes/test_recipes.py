@@ -46,6 +46,7 @@ TINY = Recipe(
     pointing=TWO,
     answering=TWO,
     talking=TWO,
+    widened=TWO,
     vision_batch=3,
     warmup=1,
     bfloat16=False,
@@ -113,7 +114,7 @@ def test_the_other_architectures_start_from_the_base(tmp_path: Path, family: str
 
 
 def test_an_unknown_family_is_named_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nobody.*llava_base, llava, llava_next, deepseek_vl"):
+    with pytest.raises(InputError, match=r"nobody.*llava_base, llava, llava_next, deepseek_vl, llava_wide"):
         pretrain(tmp_path / "out", family="nobody")
 
 
