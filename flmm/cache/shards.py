@@ -6,7 +6,6 @@ changed afterwards is an error that names the file, never another value.
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +100,14 @@ def _gapless(group: pq.RowGroupMetaData) -> bool:
 
     For a group that was read: where a column's description is damaged, pyarrow ends the process here, not the reader.
     """
-    columns = map(group.column, range(group.num_columns))
-    return all(
-        one.data_page_offset + one.total_compressed_size == next_one.data_page_offset
-        for one, next_one in pairwise(columns)
-    )
+    columns = list(map(group.column, range(group.num_columns)))
+    # Earlier releases wrote dictionaries, which come before the values.
+    begins = [
+        each.data_page_offset if each.dictionary_page_offset is None else each.dictionary_page_offset
+        for each in columns
+    ]
+    ends = [begin + each.total_compressed_size for begin, each in zip(begins, columns, strict=True)]
+    return begins[1:] == ends[:-1]
 
 
 def broken_shard(path: Path, step: str, reason: object) -> InputError:
