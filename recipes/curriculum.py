@@ -85,6 +85,13 @@ def location_turns(scene: Scene, rng: random.Random) -> list[Turn]:
         replace(describe_turn(scene, rng), kind="kept up"),
         *(locating_turn(scene, rng, hard=k > 1) for k in range(8)),
         colours_turn(scene, rng),
+        *verdict_turns(scene, rng, present),
+    ]
+
+
+def verdict_turns(scene: Scene, rng: random.Random, present: bool) -> list[Turn]:
+    """Short answers, which every later stage keeps up; ``present``: whether the first is about what is there."""
+    return [
         pair_turn(scene, rng, present),
         pair_turn(scene, rng, not present),
         attribute_turn(scene, rng, shape_share=0.75),

@@ -15,13 +15,10 @@ from flmm.shapes.world.narratives import Piece, narrative
 from flmm.shapes.world.scenes import Scene
 from recipes.answers import answer_turns
 from recipes.curriculum import (
-    attribute_turn,
-    choice_turn,
     colours_turn,
     drawn_expression,
-    finding_turn,
-    pair_turn,
     referring_turn,
+    verdict_turns,
 )
 from recipes.language import Turn, describe_turn
 
@@ -35,11 +32,7 @@ def pointing_turns(scene: Scene, rng: random.Random) -> list[Turn]:
         story_turn(scene, rng),
         referring_turn(scene, rng, hard=True),
         colours_turn(scene, rng),
-        pair_turn(scene, rng, present),
-        pair_turn(scene, rng, not present),
-        attribute_turn(scene, rng, shape_share=0.75),
-        finding_turn(scene, rng),
-        choice_turn(scene, rng),
+        *verdict_turns(scene, rng, present),
     ]
 
 
@@ -51,11 +44,7 @@ def answering_turns(scene: Scene, rng: random.Random) -> list[Turn]:
         *(pointing_turn(scene, drawn_expressions(scene, rng), rng) for _ in range(4)),
         story_turn(scene, rng),
         *answer_turns(scene, rng, pointing=4, ending=2),
-        pair_turn(scene, rng, present),
-        pair_turn(scene, rng, not present),
-        attribute_turn(scene, rng, shape_share=0.75),
-        finding_turn(scene, rng),
-        choice_turn(scene, rng),
+        *verdict_turns(scene, rng, present),
     ]
 
 

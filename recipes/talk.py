@@ -24,7 +24,7 @@ from flmm.shapes.world.questions import (
 )
 from flmm.shapes.world.scenes import Scene, Thing
 from recipes.answers import answer_turns
-from recipes.curriculum import attribute_turn, choice_turn, finding_turn, pair_turn, place
+from recipes.curriculum import attribute_turn, choice_turn, finding_turn, pair_turn, place, verdict_turns
 from recipes.language import Turn, describe_turn
 from recipes.looks import matter_turns
 from recipes.pointing import drawn_expressions, pointing_turn, story_turn
@@ -54,11 +54,7 @@ def talking_turns(scene: Scene, rng: random.Random) -> list[Turn]:
         *answer_turns(scene, rng, pointing=3, ending=2),
         *matter_turns(scene, rng),
         *(conversation(scene, rng) for _ in range(4)),
-        pair_turn(scene, rng, present),
-        pair_turn(scene, rng, not present),
-        attribute_turn(scene, rng, shape_share=0.75),
-        finding_turn(scene, rng),
-        choice_turn(scene, rng),
+        *verdict_turns(scene, rng, present),
     ]
 
 

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 _MODULES = (
@@ -28,8 +29,10 @@ _MODULES = (
 def serve(place: str) -> None:
     """Listen at the Unix socket ``place`` until somebody ends this process; never returns."""
     listening = socket.socket(socket.AF_UNIX)
-    listening.bind(place)
+    made = Path(f"{place}.made")
+    listening.bind(str(made))
     listening.listen(64)
+    made.rename(place)  # whoever sees it may connect
     for name in _MODULES:
         importlib.import_module(name)
     gc.freeze()  # or each child would copy what was imported, to count its references
@@ -51,7 +54,10 @@ def _run(client: socket.socket) -> NoReturn:
     """
     text, descriptors, _, _ = socket.recv_fds(client, 1 << 20, 2)
     while not text.endswith(b"\n"):
-        text += client.recv(1 << 20)
+        more = client.recv(1 << 20)
+        if not more:  # the client was killed
+            os._exit(1)
+        text += more
     for descriptor, number in zip(descriptors, (1, 2), strict=True):
         os.dup2(descriptor, number)
     asked = json.loads(text)

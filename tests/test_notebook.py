@@ -65,7 +65,9 @@ def pictures(path: Path, folder: Path) -> list[nbformat.NotebookNode]:
     """The pictures that a notebook shows when it runs in a folder."""
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=3600, startup_timeout=600, resources={"metadata": {"path": str(folder)}}
+    ).execute()
     return [
         output
         for cell in notebook.cells

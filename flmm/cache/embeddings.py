@@ -184,7 +184,7 @@ class EmbeddingStore:
         return values.view(torch.float16).reshape(1, self.channels, self.side, self.side)
 
     def _group(self, file: Path, group: int) -> pa.Table:
-        return self._memory.get((file, group), lambda: self._files[file].read(group, ["embedding"]))
+        return self._memory.get((file, group), lambda: self._files[file].read(group))
 
 
 def _shard_paths(folder: Path) -> list[Path]:

@@ -64,8 +64,9 @@ PHRASE_SCHEMA = pa.schema(
 
 
 def shard_version(schema: pa.Schema) -> int:
-    """The schema version that a shard was written in; the first one did not say."""
-    return int((schema.metadata or {}).get(b"schema_version", b"1"))
+    """The schema version that a shard was written in; the first one did not say. 0: what it says is no number."""
+    said = (schema.metadata or {}).get(b"schema_version", b"1")
+    return int(said) if said.isdigit() else 0
 
 
 @dataclass(frozen=True)

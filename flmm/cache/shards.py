@@ -23,7 +23,8 @@ PARQUET: dict[str, Any] = {
     "write_statistics": False,
     "write_page_checksum": True,
 }
-DAMAGE = (pa.ArrowInvalid, OSError)  # what pyarrow raises on a damaged file, or one of another kind
+# What pyarrow raises on a damaged file, or one of another kind: also of letters that are none.
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 class ShardFile:
@@ -37,6 +38,7 @@ class ShardFile:
         self.path, self._step = path, step
         try:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            self.schema: pa.Schema = self._file.schema_arrow  # names and types of the columns
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; run {step} again") from error
         except DAMAGE as error:
@@ -54,13 +56,8 @@ class ShardFile:
         count: int = self._file.num_row_groups
         return count
 
-    @property
-    def schema(self) -> pa.Schema:
-        """Names and types of the columns."""
-        return self._file.schema_arrow
-
     def read(self, group: int, columns: list[str] | None = None) -> pa.Table:
-        """One row group, all columns or some.
+        """One row group, all columns or some; only of all is it seen that none lies where another one does.
 
         Raises:
             InputError: a page is damaged, or a column is not there.
@@ -70,9 +67,15 @@ class ShardFile:
             raise self.broken(f"no column {', '.join(absent)}")
         try:
             # Without threads: a group is read in a few milliseconds, by one of several workers.
-            return self._file.read_row_group(group, columns=columns, use_threads=False)
+            table = self._file.read_row_group(group, columns=columns, use_threads=False)
         except DAMAGE as error:
             raise self.broken(error) from error
+        parts = self._file.metadata.row_group(group)
+        if table.num_rows != parts.num_rows:  # the footer counts a column's values, too
+            raise self.broken(f"{table.num_rows} values in {parts.num_rows} rows")
+        if columns is None and not _gapless(parts):
+            raise self.broken("its columns lie at other places")
+        return table
 
     def column(self, name: str) -> list[Any]:
         """The values of one column; no other column's pages are read."""
@@ -90,6 +93,21 @@ class ShardFile:
     def broken(self, reason: object) -> InputError:
         """The error to raise where the content makes no sense."""
         return broken_shard(self.path, self._step, reason)
+
+
+def _gapless(group: pq.RowGroupMetaData) -> bool:
+    """Whether the columns of a row group lie one after the other, as they are written.
+
+    For a group that was read: where a column's description is damaged, pyarrow ends the process here, not the reader.
+    """
+    columns = list(map(group.column, range(group.num_columns)))
+    # Earlier releases wrote dictionaries, which come before the values.
+    begins = [
+        each.data_page_offset if each.dictionary_page_offset is None else each.dictionary_page_offset
+        for each in columns
+    ]
+    ends = [begin + each.total_compressed_size for begin, each in zip(begins, columns, strict=True)]
+    return begins[1:] == ends[:-1]
 
 
 def broken_shard(path: Path, step: str, reason: object) -> InputError:

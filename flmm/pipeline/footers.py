@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flmm.cache.schema import PHRASE_SCHEMA, SCHEMA_VERSION, shard_version
-from flmm.cache.shards import ShardFile, broken_shard
-from flmm.errors import first_line
+from flmm.cache.shards import ShardFile
 
 _EMBEDDINGS = {
     "archive": pa.types.is_string,
@@ -34,13 +33,9 @@ def open_checked(path: Path, step: str) -> ShardFile:
     Raises:
         InputError: it is absent or damaged (names it).
     """
-    try:
-        shard = ShardFile(path, step)
-        right = _is_embeddings(shard.schema) if step == "embed" else _is_attention(shard.schema)
-    except (pa.ArrowException, ValueError) as error:  # such as letters that are none, or integers of 65 bits
-        raise broken_shard(path, step, first_line(error)) from error
-    if not right:
-        raise broken_shard(path, step, "its columns have other names or types")
+    shard = ShardFile(path, step)
+    if not (_is_embeddings(shard.schema) if step == "embed" else _is_attention(shard.schema)):
+        raise shard.broken("its columns have other names or types")
     return shard
 
 

@@ -1,16 +1,10 @@
 """The running app, once for all tests that need it."""
 
-import socket
 from collections.abc import Iterator
 
 import pytest
 
-
-def free_port() -> int:
-    """A port of this machine on which nobody listens."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="session")

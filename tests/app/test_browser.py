@@ -3,7 +3,7 @@
 import io
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,12 @@ class Visit:
         )
         self.requests: list[str] = []
         self.errors: list[str] = []
+        self.context.set_default_timeout(WAIT)
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(address)
-        self.page.wait_for_selector("#stage canvas", timeout=WAIT)
+        self.page.wait_for_selector("#stage canvas")
         self.page.wait_for_function("document.querySelector('#stage canvas').width > 500")
 
     def ask(self, question: str) -> Any:
@@ -60,18 +61,32 @@ class Visit:
         self.page.fill("#question textarea", question)
         self.page.press("#question textarea", "Enter")
         answer = self.page.locator(".answer:not(.growing)").nth(before)
-        answer.wait_for(timeout=WAIT)
+        answer.wait_for()
         return answer
 
-    def canvas(self) -> np.ndarray:
-        """The picture as it is drawn now, (height, width, 3)."""
+    def still(self) -> np.ndarray:
+        """The picture when it does not change any more, (height, width, 3)."""
+        before, now = self._canvas(), self._canvas()
+        while changed(before, now):
+            before, now = now, self._canvas()
+        return now
+
+    def becomes(self, wanted: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
+        """Wait until the picture is as wanted, and say what that is where it never is."""
+        for _ in range(WAIT // 400):
+            picture = self._canvas()
+            if wanted(picture):
+                return picture
+        raise AssertionError(what)
+
+    def _canvas(self) -> np.ndarray:
         self.page.wait_for_timeout(400)
         png = self.page.locator("#stage canvas").screenshot()
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), int)
 
     def notice(self) -> str:
         """What the page says went wrong."""
-        self.page.wait_for_selector(".notice", timeout=WAIT)
+        self.page.wait_for_selector(".notice")
         return str(self.page.inner_text(".notice"))
 
 
@@ -89,29 +104,32 @@ def visits(browser: Any, app: str) -> Iterator[Any]:
 
 def changed(before: np.ndarray, after: np.ndarray) -> float:
     """The share of pixels that look different."""
+    if before.shape != after.shape:
+        return 1.0
     return float((np.abs(before - after).max(axis=-1) > 20).mean())
 
 
 def test_two_turns_a_phrase_and_its_mask_and_nothing_from_elsewhere(visits: Any, app: str) -> None:
     visit = visits()
-    page, plain = visit.page, visit.canvas()
+    page, plain = visit.page, visit.still()
     first = visit.ask(WHERE)
     assert first.inner_text().strip()
     phrase = first.locator(".phrase").first
-    together = visit.canvas()
-    assert changed(plain, together) > 0.01
+    visit.becomes(lambda picture: changed(plain, picture) > 0.01, "an answer shows its masks")
+    together = visit.still()
 
     phrase.hover()
-    hovered = visit.canvas()
-    assert changed(together, hovered) > 0.05, "pointing at a phrase shows its mask alone"
+    visit.becomes(
+        lambda picture: changed(together, picture) > 0.05, "pointing at a phrase shows its mask alone"
+    )
     page.mouse.move(2, 2)
-    assert changed(together, visit.canvas()) < 0.01
+    visit.becomes(lambda picture: changed(together, picture) < 0.01, "and then all are back")
 
     phrase.click()
-    page.wait_for_selector("#heads .grid", timeout=WAIT)
+    page.wait_for_selector("#heads .grid")
     page.mouse.move(2, 2)
     assert phrase.get_attribute("aria-pressed") == "true"
-    assert changed(together, visit.canvas()) > 0.05, "a clicked phrase stays"
+    assert changed(together, visit.still()) > 0.05, "a clicked phrase stays"
     assert phrase.inner_text().split()[0] in page.inner_text("#stage .caption")
     assert page.locator("#heads figure").count() == 6
 
@@ -127,12 +145,13 @@ def test_the_slider_goes_from_the_coarse_to_the_refined_mask(visits: Any) -> Non
     visit = visits()
     visit.ask(DESCRIBE).locator(".phrase").first.click()
     visit.page.mouse.move(2, 2)
-    refined = visit.canvas()
+    visit.page.wait_for_selector("#heads .grid")
+    refined = visit.still()
     visit.page.locator("#stage input").focus()
     visit.page.keyboard.press("Home")
-    assert 0 < changed(refined, visit.canvas()) < 0.6
+    visit.becomes(lambda picture: 0 < changed(refined, picture) < 0.6, "the coarse mask is another one")
     visit.page.keyboard.press("End")
-    assert changed(refined, visit.canvas()) == 0
+    visit.becomes(lambda picture: changed(refined, picture) == 0, "and back")
 
 
 def test_the_keyboard_is_enough(visits: Any) -> None:
@@ -140,7 +159,7 @@ def test_the_keyboard_is_enough(visits: Any) -> None:
     phrase = visit.ask(DESCRIBE).locator(".phrase").first
     phrase.focus()
     visit.page.keyboard.press("Enter")
-    visit.page.wait_for_selector("#heads .grid", timeout=WAIT)
+    visit.page.wait_for_selector("#heads .grid")
     assert phrase.get_attribute("aria-pressed") == "true"
 
 
@@ -158,25 +177,23 @@ def test_a_wrong_file_and_an_empty_question_are_told_and_the_talk_goes_on(
     assert visit.page.locator(".answer").count() == 1
     visit.page.fill("#question textarea", "  ")
     visit.page.press("#question textarea", "Enter")
-    visit.page.wait_for_function(
-        "document.querySelector('.notice')?.innerText.includes('empty')", timeout=WAIT
-    )
+    visit.page.wait_for_function("document.querySelector('.notice')?.innerText.includes('empty')")
     visit.ask(DESCRIBE)
     assert visit.page.locator(".answer").count() == 2
-    assert visit.page.locator(".notice").count() == 0
+    visit.page.wait_for_selector(".notice", state="detached")
 
 
 def test_an_own_picture_is_seen_by_its_owner_alone(visits: Any, tmp_path: Path) -> None:
     own, other = visits(), visits()
-    before = other.canvas()
+    before = other.still()
     file = tmp_path / "own.png"
     Image.new("RGB", (200, 150), (10, 200, 90)).save(file)
     with own.page.expect_file_chooser() as chooser:
         own.page.click("#upload")
     chooser.value.set_files(file)
-    own.page.wait_for_timeout(1500)
-    assert np.abs(own.canvas()[50, 50] - np.array([10, 200, 90])).max() < 12
-    assert changed(before, other.canvas()) == 0
+    green = np.array([10, 200, 90])
+    own.becomes(lambda picture: np.abs(picture[50, 50] - green).max() < 12, "the own picture is shown")
+    assert changed(before, other.still()) == 0
 
 
 def test_what_people_type_is_text_and_never_a_part_of_the_page(visits: Any) -> None:
@@ -190,7 +207,7 @@ def test_what_people_type_is_text_and_never_a_part_of_the_page(visits: Any) -> N
 def test_the_export_is_a_zip_with_pictures_and_json(visits: Any) -> None:
     visit = visits()
     visit.ask(DESCRIBE)
-    with visit.page.expect_download(timeout=WAIT) as download:
+    with visit.page.expect_download() as download:
         visit.page.click("#export")
     names = zipfile.ZipFile(download.value.path()).namelist()
     assert any(name.endswith(".json") for name in names)
@@ -200,7 +217,7 @@ def test_the_export_is_a_zip_with_pictures_and_json(visits: Any) -> None:
 def test_on_a_phone_nothing_is_wider_than_the_screen(visits: Any) -> None:
     visit = visits(390, 844)
     visit.ask(DESCRIBE).locator(".phrase").first.tap()
-    visit.page.wait_for_selector("#heads .grid", timeout=WAIT)
+    visit.page.wait_for_selector("#heads .grid")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 390
     box = visit.page.locator("#stage canvas").bounding_box()
     assert box is not None

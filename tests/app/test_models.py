@@ -11,6 +11,8 @@ import pytest
 from flmm.app.models import WAITING, Models
 from flmm.errors import InputError
 
+PATIENCE = 120  # seconds; nothing takes so long where all is right
+
 
 @pytest.fixture
 def models() -> Iterator[Models]:
@@ -32,7 +34,7 @@ def test_pieces_come_in_order_and_while_the_work_goes_on(models: Models) -> None
 
     def work() -> Iterator[str]:
         yield "a"
-        assert seen.wait(5), "nobody saw the first piece before the second was made"
+        assert seen.wait(PATIENCE), "nobody saw the first piece before the second was made"
         yield "b"
 
     stream = models.stream(work)
@@ -65,7 +67,7 @@ def test_work_ends_when_nobody_listens_any_more(models: Models) -> None:
     stream = models.stream(endless)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert ended.wait(5)
+    assert ended.wait(PATIENCE)
     assert list(models.stream(lambda: iter(["next"]))) == ["next"]
 
 
@@ -104,17 +106,17 @@ def test_who_waits_when_the_app_ends_is_not_left_hanging(models: Models) -> None
 
     def slow() -> Iterator[str]:
         begun.set()
-        release.wait(5)
+        release.wait(PATIENCE)
         yield "done"
 
     with ThreadPoolExecutor(3) as people:
         first = people.submit(lambda: list(models.stream(slow)))
-        assert begun.wait(5)
+        assert begun.wait(PATIENCE)
         second = people.submit(lambda: list(models.stream(lambda: iter(["never"]))))
-        time.sleep(0.05)
+        while not models._thread._work_queue.qsize():  # it waits now
+            time.sleep(0.01)
         closing = people.submit(models.close)
-        time.sleep(0.05)
+        assert second.result(PATIENCE) == []
         release.set()
-        closing.result(5)
-        assert first.result(5) == ["done"]
-        assert second.result(5) == []
+        closing.result(PATIENCE)
+        assert first.result(PATIENCE) == ["done"]

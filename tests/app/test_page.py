@@ -21,7 +21,7 @@ class Tab:
     """A page without a browser: events go through the queue that the real page uses."""
 
     def __init__(self, app: str) -> None:
-        self.http = httpx.Client(base_url=app, timeout=120)
+        self.http = httpx.Client(base_url=app, timeout=600)
         self.key = uuid.uuid4().hex
         self.config: dict[str, Any] = self.http.get("config").json()
 
@@ -137,9 +137,10 @@ def test_a_phrase_that_is_not_there_is_told(app: str) -> None:
 
 
 def test_the_page_calls_nobody_and_offers_no_interface_to_programs(app: str) -> None:
-    config = Tab(app).config
+    tab = Tab(app)
+    config = tab.config
     assert config["analytics_enabled"] is False
     assert not config.get("footer_links")
-    assert httpx.get(f"{app}gradio_api/info").json()["named_endpoints"] == {}
-    theme = httpx.get(f"{app}theme.css").text
+    assert tab.http.get("gradio_api/info").json()["named_endpoints"] == {}
+    theme = tab.http.get("theme.css").text
     assert not re.search(r"@import|url\(['\"]?(https?:)?//", theme)

@@ -1,6 +1,6 @@
 """The logarithmic code keeps every value within a few per cent of itself, sinks and outliers or not."""
 
-import time
+from typing import Any
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from flmm.cache import codec
 
@@ -157,14 +158,25 @@ def test_decoding_is_a_look_up_and_a_product_to_the_bit(seed: int, signed: bool,
     np.testing.assert_array_equal(found.numpy().view(np.uint32), expected.view(np.uint32))
 
 
-def test_a_large_map_decodes_at_memory_speed() -> None:
-    """LLaVA-1.5-7B's maps of one phrase, 0.6 million values: a table, no powers."""
-    values, scales = coded(np.random.rand(1024, 576).astype(np.float32), "log8", signed=False)
-    best = min(_seconds(values, scales) for _ in range(5))
-    assert best < 0.03
+def test_maps_are_decoded_by_one_look_up_and_one_product() -> None:
+    """No powers and no copies more, which would cost more than to read the file."""
+    values, scales = coded(np.random.rand(4, 5).astype(np.float32), "log8", signed=False)
+    with Operations() as done:
+        codec.decode(values, scales, signed=False)
+    assert [name for name in done.names if name not in ("view", "unsqueeze")] == [
+        "_to_copy",  # bytes to the integers that a look-up wants
+        "index_select",
+        "mul_",
+    ]
 
 
-def _seconds(values: torch.Tensor, scales: torch.Tensor) -> float:
-    started = time.perf_counter()
-    codec.decode(values, scales, signed=False)
-    return time.perf_counter() - started
+class Operations(TorchDispatchMode):
+    """Notes the name of every operation on tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))

@@ -87,7 +87,7 @@ def stall(handler: Handler, offset: int) -> None:
     handler.head(offset)
     handler.wfile.write(handler.server.content[offset : offset + 1000])
     handler.wfile.flush()
-    time.sleep(2.5)
+    time.sleep(2.5)  # longer than the test's patience
 
 
 def ignore_range(handler: Handler, offset: int) -> None:

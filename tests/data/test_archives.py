@@ -101,7 +101,11 @@ def test_an_encrypted_member_is_named(tmp_path: Path) -> None:
 GOOD_ZIP = zip_bytes({"train2014/a.jpg": picture_bytes(), "train2014/b.jpg": picture_bytes(mode="L")})
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=300,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
 @given(
     cut=st.integers(0, len(GOOD_ZIP)),
     flips=st.lists(st.tuples(st.integers(0, len(GOOD_ZIP) - 1), st.integers(1, 255)), max_size=4),
@@ -195,7 +199,7 @@ LITTER = [
 
 
 @given(chosen=st.lists(st.sampled_from(LITTER), unique=True), packed=st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_what_a_desktop_leaves_is_no_data(
     tmp_path_factory: pytest.TempPathFactory, chosen: list[str], packed: bool
 ) -> None:

@@ -193,7 +193,7 @@ def test_a_pickle_takes_no_more_memory_than_it_has_bytes() -> None:
     try:
         with contextlib.suppress(InputError):
             load_plain(pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + claimed + b"few" + pickle.STOP, "refs.p")
-        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000  # and not the 2 GiB of which it tells
     finally:
         tracemalloc.stop()
 

@@ -1,7 +1,9 @@
 """Intervals against the bootstrap as one would write it down: a loop over draws, images and their rows."""
 
-import time
+import sys
+from collections.abc import Callable
 from itertools import pairwise
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -144,25 +146,32 @@ def test_every_benchmark_gets_an_interval_of_every_number() -> None:
     assert {benchmark(name).words for name in ("res", "pope")} == {"spoken", "asked"}
 
 
-def test_average_recall_is_the_loops_and_a_thousand_times_faster() -> None:
+def calls(function: Callable[[], object]) -> int:
+    """How many functions it calls, of Python and of C: what a loop makes many of, on any machine."""
+    count = 0
+
+    def see(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(see)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_average_recall_is_the_loop_s_without_a_loop() -> None:
     """The protocol as upstream's script has it: a loop over 100,000 thresholds, each over all phrases."""
     values = np.random.default_rng(0).random(2000)
-    start = time.perf_counter()
     edges, total = np.arange(0, 1, 1e-5), 0.0
     for low, high in pairwise(edges):
         total += (high - low) * np.count_nonzero(values >= low) / len(values)
-    slow = time.perf_counter() - start
-    fast = []
-    for _ in range(20):
-        start = time.perf_counter()
-        found = metrics.average_recall(values).value
-        fast.append(time.perf_counter() - start)
-    assert found == pytest.approx(100 * total, abs=1e-6)
-    assert slow > 1000 * min(fast), (slow, min(fast))
+    assert metrics.average_recall(values).value == pytest.approx(100 * total, abs=1e-6)
+    assert calls(lambda: metrics.average_recall(values)) < 100
 
 
-def test_a_thousand_draws_of_thousands_of_images_take_moments() -> None:
+def test_a_thousand_draws_do_not_loop_over_rows_or_images() -> None:
     numbers, images = made_up(20_000, 4_000, 1)
-    start = time.process_time()
-    intervals(numbers, images, seed=7)
-    assert time.process_time() - start < 5  # about 0.4 s
+    assert calls(lambda: intervals(numbers, images, seed=7)) < 4_000

@@ -14,6 +14,7 @@ from flmm.errors import StepError
 from flmm.evaluation import judge
 from flmm.evaluation.judge import graded, score_in
 from flmm.sections import Judge
+from tests.ports import refusing
 
 Reply = tuple[int, str]
 
@@ -83,12 +84,13 @@ def test_a_busy_judge_is_asked_again() -> None:
 
 
 def test_a_lost_connection_ends_with_a_sentence_that_says_what_to_do() -> None:
-    with endpoint(lambda body: said("")) as (at, _):
-        pass
-    with pytest.raises(
-        StepError, match=r"/v1/chat/completions: the judge does not answer .*4 attempts.*params\.yaml"
+    with (
+        refusing() as address,
+        pytest.raises(
+            StepError, match=r"/v1/chat/completions: the judge does not answer .*4 attempts.*params\.yaml"
+        ),
     ):
-        graded(rows("red"), at, "test")
+        graded(rows("red"), Judge(url=f"{address}/v1", model="stub"), "test")
 
 
 @pytest.mark.parametrize(

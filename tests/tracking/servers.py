@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,15 +11,26 @@ from pathlib import Path
 
 import requests
 
+from tests.ports import free_port
+
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))  # Debian's package `postgresql`
 USER = "postgres"  # initdb refuses to run as root
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
+    """Wait until a server that was just started answers there with a success: up to ten minutes."""
+    deadline = time.monotonic() + 600
+    while not _answers(address):
+        assert server.poll() is None, "the server has ended"
+        assert time.monotonic() < deadline, "the server does not answer"
+        time.sleep(0.3)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=10).ok
+    except requests.RequestException:
+        return False
 
 
 class Postgres:
@@ -37,7 +47,7 @@ class Postgres:
         self._run("initdb", "--pgdata", data, "--auth", "trust", "--username", USER, "--no-sync")
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder}"
         log = str(self.folder / "log")
-        self._run("pg_ctl", "--pgdata", data, "--options", options, "--log", log, "--wait", "start")
+        self._run("pg_ctl", "--pgdata", data, "--options", options, "--log", log, "--timeout", "600", "start")
         self._run("createdb", "--host", "127.0.0.1", "--port", str(self.port), "--username", USER, "mlflow")
 
     @property
@@ -74,11 +84,7 @@ class TrackingServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 180
-        while not self._answers():
-            assert self._process.poll() is None, "the server has ended"
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.3)
+        wait_for(f"{self.uri}/health", self._process)
 
     def kill(self) -> None:
         """As a machine that goes down: nothing is finished."""
@@ -86,9 +92,3 @@ class TrackingServer:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            return requests.get(f"{self.uri}/health", timeout=2).ok
-        except requests.RequestException:
-            return False

@@ -2,10 +2,9 @@
 
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from flmm.shipped import HEADS, MODELS
 from flmm.tracking import models
 from flmm.tracking.store import Store, tracking_uri
 from flmm.tracking.track import track
+from tests.ports import free_port
+from tests.tracking.servers import wait_for
 from tests.tracking.test_tracking import BACKBONE, _write_training, empty_store, params
 
 __all__ = ["empty_store", "params"]  # fixtures
@@ -57,9 +58,7 @@ def server(params: Params) -> Iterator[str]:
     raw = params.model_dump()
     raw["catalogue"][BACKBONE]["model"] = str(MODELS / BACKBONE)
     track(Params(**raw), reports=Path("reports"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with Path("server.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{BACKBONE}@{models.ALIAS}",
@@ -70,20 +69,15 @@ def server(params: Params) -> Iterator[str]:
         )  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         try:
-            for _ in range(240):
-                assert process.poll() is None, Path("server.log").read_text()[-2000:]
-                try:
-                    if requests.get(f"{url}/ping", timeout=5).ok:
-                        break
-                except requests.RequestException:
-                    time.sleep(1)
-            else:
-                raise AssertionError(Path("server.log").read_text()[-2000:])
+            try:
+                wait_for(f"{url}/ping", process)
+            except AssertionError as error:
+                raise AssertionError(Path("server.log").read_text()[-2000:]) from error
             yield url
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, 15)
-                process.wait(30)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
 
 @pytest.mark.pipeline
@@ -93,7 +87,7 @@ def test_a_server_answers_with_masks_and_a_wrong_request_gets_a_sentence(server:
     def ask(**changes: object) -> requests.Response:
         content = json.dumps({"dataframe_records": [row | changes]})
         headers = {"Content-Type": "application/json"}
-        return requests.post(f"{server}/invocations", content, headers=headers, timeout=60)
+        return requests.post(f"{server}/invocations", content, headers=headers, timeout=600)
 
     (answer,) = ask().json()["predictions"]
     (mask,), (box,) = answer["masks"], answer["boxes"]

@@ -27,7 +27,7 @@ pytestmark = [
 @pytest.fixture
 def server(params: Params, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TrackingServer]:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
     database = Postgres()
     found = TrackingServer(database.uri, tmp_path / "artifacts")
     try:

@@ -4,9 +4,11 @@ import hashlib
 import json
 import multiprocessing
 import shutil
-import socket
-import time
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseRequestHandler, TCPServer
 
 import pytest
 import yaml
@@ -30,6 +32,7 @@ from flmm.tracking.names import metric_names
 from flmm.tracking.results import RUNS, SHARED, Results
 from flmm.tracking.store import Store
 from flmm.tracking.track import track, write
+from tests.ports import refusing
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 BACKBONE = "shapes-llava"
@@ -384,17 +387,28 @@ def test_a_training_that_never_went_on_does_not_stay_running(params: Params) -> 
     assert {run.info.status for run in _runs() if run.data.tags["current"] == "false"} == {"KILLED"}
 
 
-def _dead_server() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+@contextmanager
+def _hanging_up() -> Iterator[tuple[str, list[object]]]:
+    """The address of a server that ends every connection at once, and who came."""
+    came: list[object] = []
+
+    class HangUp(BaseRequestHandler):
+        def handle(self) -> None:
+            came.append(self.client_address)
+
+    with TCPServer(("127.0.0.1", 0), HangUp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", came
+        finally:
+            server.shutdown()
 
 
 def test_a_dead_server_is_one_clear_error_and_leaves_no_record(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", _dead_server())
-    with pytest.raises(StepError, match="does not answer") as caught:
+    with refusing() as address, pytest.raises(StepError, match="does not answer") as caught:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         track(params, reports=Path("reports"))
     assert "\n" not in str(caught.value)
     assert not Path("reports/tracking.json").exists()
@@ -403,12 +417,12 @@ def test_a_dead_server_is_one_clear_error_and_leaves_no_record(
 def test_a_dead_server_does_not_stop_a_training(
     params: Params, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", _dead_server())
-    started = time.monotonic()
-    with LiveCurves(params, BACKBONE) as curves:
-        for record in CURVES:
-            curves.add(record)
-    assert time.monotonic() - started < 30
+    with _hanging_up() as (address, came):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with LiveCurves(params, BACKBONE) as curves:
+            for record in CURVES:
+                curves.add(record)
+    assert len(came) == 1  # it is not asked again and again
     assert [entry.message for entry in caplog.records if entry.message.startswith("no live curves")]
 
 

@@ -45,7 +45,7 @@ def start(training_set: Set, out: Path, *launcher: str, **environment: str) -> s
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=600)
+    _, errors = process.communicate(timeout=3600)
     assert process.returncode == 0, errors.decode()
 
 

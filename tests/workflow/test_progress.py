@@ -50,9 +50,10 @@ def test_a_line_for_each_job_and_the_end_of_a_failed_one_s_log(project: Path) ->
     assert code == 1
     assert said.startswith("6 jobs; details are in logs/\n")  # nothing tells yet how long they take
     for job in ("a 1", "a 2", "b 1", "b 2"):
-        assert re.search(rf"^\[\d/6\] {job}  \d s", said, re.M), said
+        assert re.search(rf"^\[\d/6\] {job}  \d+ s", said, re.M), said
     assert "FAILED c\n  logs/c.log:\n    out of luck\n" in said
-    assert re.search(r"^a +2 +[2-9] s$", said, re.M) and "in all" in said
+    taken = re.search(r"^a +2 +(\d+) s$", said, re.M)
+    assert taken and int(taken[1]) >= 2 and "in all" in said
 
 
 def test_the_next_run_knows_how_long_jobs_take(project: Path) -> None:
@@ -63,5 +64,6 @@ def test_the_next_run_knows_how_long_jobs_take(project: Path) -> None:
         (project / name).unlink()
     code, said = snakemake(project)
     assert code == 0
-    assert re.match(r"5 jobs · about [2-6] s left;", said), said
+    left = re.match(r"5 jobs · about (\d+) s left;", said)
+    assert left and int(left[1]) >= 2, said
     assert re.search(r"^\[5/5\]", said, re.M) is None  # `all` has no line of its own

@@ -47,7 +47,7 @@ def test_a_part_is_extracted_by_jobs_of_the_cluster(project: Project, cluster: C
 
     project.set("extract", "jobs", value=2)
     call = ["snakemake", "--profile", "workflow/profiles/slurm", f"{EXTRACTED}/refcoco-val.json"]
-    said = project.run("timeout", "420", *call)
+    said = project.run("timeout", "1800", *call)
     assert said.count("has been submitted with SLURM jobid") == 3, said  # two shares and the step
     shards = sorted(path.name for path in (project.folder / "cache/extract").rglob("*.parquet"))
     assert shards == [f"shard-{number:05d}.parquet" for number in range(len(shards))] and len(shards) > 1
