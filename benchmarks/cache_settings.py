@@ -106,7 +106,7 @@ class Bench:
 
     def _values(self, file: Path) -> tuple[float, float]:
         records = json.loads(file.read_text(encoding="utf-8"))
-        wanted = {"metric": "ciou", "split": "val", "protocol": "standard"}
+        wanted = {"metric": "cIoU", "split": "val", "protocol": "standard"}
         values = {
             record["head"]: record["value"]
             for record in records
