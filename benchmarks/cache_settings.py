@@ -11,7 +11,6 @@ a sign and 7 octaves for hidden states.
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -76,7 +75,6 @@ class Bench:
 
     def __init__(self, folder: Path, model: str, seeds: Sequence[int]) -> None:
         self.project, self.model, self.seeds = copy_project(folder), model, seeds
-        subprocess.run(["git", "-C", str(folder), "add", "--all"], check=True)
         original = Path(__file__).parents[1] / "params.yaml"
         (folder / "params.yaml").write_bytes(original.read_bytes())  # in the sizes of the suite
         self._set("backbones", value=[model])
@@ -138,7 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="shapes-llava", help="a backbone of the shapes suite")
+    parser.add_argument(
+        "--model", default="shapes-llava", help="a backbone of the shapes suite in params.yaml"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--setting", action="append", choices=SETTINGS, metavar="NAME")
     parser.add_argument("--out", type=Path)
